@@ -1,0 +1,15 @@
+//! larder: a reverse proxy that keeps the last known good answer of third-party APIs.
+//!
+//! One request, in the order of its way down (`ARCHITECTURE.md` tells the whole story):
+//!
+//! ```text
+//! listener    accept, HTTP/1.1 and HTTP/2, limits, drain; sanitize: one form, whatever the client wrote
+//! front       host + path + method -> route; the answer's id, counters and log line
+//! cache       fresh: answer. stale and allowed: answer, refresh behind. failure below: the last known good answer
+//!   store     memory tier over disk tier: only whole answers
+//! resilience  deadline, retry, breaker, bulkhead, attempt
+//! upstream    which endpoint, pooled client, TLS, credentials
+//! ```
+//!
+//! Below the cache every service answers `Result<Response, Failure>`; above it every service answers. `stack` is the only
+//! place that knows all layers, `app` owns every task.

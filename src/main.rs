@@ -1,0 +1,3 @@
+//! `larder`: see the library for what it does; this only runs one command.
+
+fn main() {}
