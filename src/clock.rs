@@ -1,0 +1,127 @@
+//! Wall-clock time as a value: what ages, expiries and stored records are counted in.
+//!
+//! Pure cores take a [`Timestamp`] as an argument; only shells own a [`Clock`]. Stored records outlive the process, so
+//! these are wall-clock times; waiting inside one process uses tokio's monotonic clock instead.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The epoch: before everything that was ever stored.
+    pub const EPOCH: Self = Self(0);
+    /// Later than everything: "never".
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// From whole seconds since the Unix epoch.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Time from `earlier` to here; zero if `earlier` is later (a clock that was set back makes nothing negative).
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This time moved on by `duration`; saturates at [`Timestamp::NEVER`].
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// This time moved back by `duration`; saturates at the epoch.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::EPOCH.after(since_epoch)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        // A time no platform can represent is as good as the epoch for the only use of this: writing a date.
+        UNIX_EPOCH
+            .checked_add(Duration::from_millis(time.0))
+            .unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// Where shells read the time. Tests hold a manual one.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The system's wall clock.
+    #[default]
+    System,
+    /// Stands still until it is moved. Clones share the time.
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// A clock that stands at `now` until [`Clock::advance`] moves it.
+    pub fn manual(now: Timestamp) -> Self {
+        Self::Manual(Arc::new(AtomicU64::new(now.as_millis())))
+    }
+
+    /// The current time.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => SystemTime::now().into(),
+            Self::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Moves a manual clock on; the system's clock is not ours to move.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Manual(millis) = self {
+            let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            millis.fetch_add(by, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_set_back_yields_zero_not_a_negative_age() {
+        let (earlier, later) = (Timestamp::from_secs(10), Timestamp::from_secs(20));
+        assert_eq!(earlier.since(later), Duration::ZERO);
+        assert_eq!(later.since(earlier), Duration::from_secs(10));
+        assert_eq!(Timestamp::NEVER.after(Duration::MAX), Timestamp::NEVER);
+    }
+}

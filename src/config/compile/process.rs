@@ -1,0 +1,91 @@
+//! `[server]`, `[admin]`, `[store]`, `[log]`: what the process as a whole needs.
+
+use crate::config::{
+    AdminConfig, LogConfig, LogFormat, ServerConfig, StoreConfig, TransactionLog, reader::Table,
+    values,
+};
+
+/// hyper reads heads into a buffer of at least this size.
+const HEADER_BYTES_MIN: u64 = 8 << 10;
+/// A head is memory per connection, held before anything is known about the client.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+pub(super) fn server(table: &Table<'_>) -> ServerConfig {
+    let header_bytes_max = table.size("header_bytes_max");
+    if !(HEADER_BYTES_MIN..=HEADER_BYTES_MAX).contains(&header_bytes_max) {
+        table.error("header_bytes_max", "is not between 8 KiB and 16 MiB");
+    }
+    ServerConfig {
+        listen: table.address("listen"),
+        workers: table
+            .optional_count("workers")
+            .unwrap_or_else(|| table.cx.env.cores()),
+        connections_max: table.count("connections_max"),
+        header_read_timeout: table.duration("header_read_timeout"),
+        header_bytes_max: usize::try_from(header_bytes_max).unwrap_or(usize::MAX),
+        headers_max: table.count("headers_max"),
+        request_body_bytes_max: table.size("request_body_max"),
+        http2_streams_max: table.count("http2_streams_max"),
+        drain_for: table.duration("drain_for"),
+        fetches_max: table.count("fetches_max"),
+    }
+}
+
+pub(super) fn admin(table: &Table<'_>) -> Option<AdminConfig> {
+    let is_enabled = table.flag("enabled");
+    let listen = table.address("listen");
+    let token = table.secret("token");
+    // A token that could not be read has its own error already.
+    if is_enabled && !listen.ip().is_loopback() && !table.is_written("token") {
+        table
+            .error(
+                "listen",
+                "others than this machine can reach it, and no token is asked for",
+            )
+            .hint("set `token = { env = \"NAME\" }`, or listen on 127.0.0.1");
+    }
+    is_enabled.then_some(AdminConfig { listen, token })
+}
+
+pub(super) fn store(table: &Table<'_>) -> StoreConfig {
+    let disk_bytes = table.size("disk");
+    let path = table.path("path");
+    StoreConfig {
+        path: path.filter(|_| disk_bytes > 0),
+        memory_bytes: table.size("memory"),
+        disk_bytes,
+        body_bytes_max: table.size("body_max"),
+        flush_every: table.duration("flush_every"),
+        write_queue_max: table.count("write_queue_max"),
+        write_queue_bytes_max: table.size("write_queue_bytes_max"),
+        read_timeout: table.duration("read_timeout"),
+        reads_max: table.count("reads_max"),
+        stall_after: table.duration("stall_after"),
+        free_bytes_min: table.size("free_min"),
+        variants_max: table.count("variants_max"),
+        marks_max: table.count("marks_max"),
+    }
+}
+
+pub(super) fn log(table: &Table<'_>) -> LogConfig {
+    let level = table.text("level").unwrap_or_default();
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&level) {
+        table
+            .error("level", format!("`{level}` is not a filter: {error}"))
+            .hint("write a level (\"info\"), or levels by module: \"larder::cache=debug,info\"");
+    }
+    LogConfig {
+        format: match table.word("format") {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        },
+        level,
+        transactions: match table.word("transactions") {
+            "failures" => TransactionLog::Failures,
+            "off" => TransactionLog::Off,
+            _ => TransactionLog::All,
+        },
+        redact_query: table.list("redact_query", values::line),
+        queue_max: table.count("queue_max"),
+    }
+}

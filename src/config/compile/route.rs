@@ -1,0 +1,411 @@
+//! `[[route]]`: which request goes where; and that no two routes want the same one.
+
+use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
+
+use http::{HeaderValue, Method, StatusCode};
+use toml::de::DeValue;
+
+use super::{headers, report_unknown_name};
+use crate::config::{
+    Fallback, HostPattern, KeyConfig, Policy, QueryKey, RouteConfig, UpstreamConfig, UpstreamHost,
+    reader::Table,
+    template::{PathRewrite, PathTemplate},
+    values::{self, Complaint, Parsed, listed},
+};
+
+/// A fallback is held in memory for each route.
+const FALLBACK_BYTES_MAX: usize = 1 << 20;
+
+pub(super) fn routes(
+    root: &Table<'_>,
+    upstreams: &[Arc<UpstreamConfig>],
+    policies: &[Arc<Policy>],
+) -> Vec<Arc<RouteConfig>> {
+    let tables = root.tables("route");
+    if tables.is_empty()
+        && root
+            .item("route")
+            .is_none_or(|item| matches!(item.value, DeValue::Array(_)))
+    {
+        root.error("route", "there is no route")
+            .hint("add `[[route]]` with `path = \"/{*rest}\"` and `upstream = \"NAME\"`");
+    }
+    let mut claims = Vec::new();
+    let mut routes = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        let label = label(&table, index);
+        let table = table.renamed(format!("route.{label}"));
+        let draft = Draft::read(&table);
+        if let Some(claim) = draft.claim(&table) {
+            claims.push(claim);
+        }
+        if let Some(route) = compile(&table, draft, upstreams, policies) {
+            routes.push(Arc::new(route));
+        }
+    }
+    check_names(root, &claims);
+    check_overlaps(root, &claims);
+    routes
+}
+
+/// How messages call a route: its name, or its number in the file from 1.
+fn label(table: &Table<'_>, index: usize) -> String {
+    let name = table.item("name").map(|item| values::line(item.value));
+    match name {
+        Some(Ok(name)) => name,
+        _ => format!("#{}", index + 1),
+    }
+}
+
+/// What a route is found by.
+struct Draft {
+    name: Option<Arc<str>>,
+    hosts: Vec<HostPattern>,
+    path: Option<PathTemplate>,
+    methods: Option<Vec<Method>>,
+}
+
+impl Draft {
+    fn read(table: &Table<'_>) -> Self {
+        let path = table.read("path", |value| {
+            let text = values::line(value)?;
+            PathTemplate::parse(&text).map_err(|error| Complaint::new(error.to_string()))
+        });
+        let name = table.read("name", name);
+        let by_path = || path.as_ref().map(PathTemplate::to_string);
+        Self {
+            name: name.or_else(by_path).map(Arc::from),
+            hosts: table.list("host", host),
+            methods: methods(table),
+            path,
+        }
+    }
+
+    fn claim(&self, table: &Table<'_>) -> Option<Claim> {
+        Some(Claim {
+            name: self.name.clone()?,
+            hosts: self.hosts.clone(),
+            shape: self.path.as_ref()?.shape(),
+            methods: self.methods.clone(),
+            name_span: table.span_of(if table.is_written("name") {
+                "name"
+            } else {
+                "path"
+            }),
+            path_span: table.span_of("path"),
+        })
+    }
+}
+
+fn compile(
+    table: &Table<'_>,
+    draft: Draft,
+    upstreams: &[Arc<UpstreamConfig>],
+    policies: &[Arc<Policy>],
+) -> Option<RouteConfig> {
+    let upstream = table.text("upstream").and_then(|name| {
+        let found = upstreams.iter().find(|upstream| *upstream.name == *name);
+        if found.is_none() {
+            let known = || upstreams.iter().map(|upstream| &*upstream.name);
+            report_unknown_name(table, "upstream", &name, known);
+        }
+        found.cloned()
+    });
+    let policy = table.text("policy").and_then(|name| {
+        let found = policies.iter().find(|policy| *policy.name == *name);
+        if found.is_none() {
+            let known = || policies.iter().map(|policy| &*policy.name);
+            report_unknown_name(table, "policy", &name, known);
+        }
+        found.cloned()
+    });
+    let deadline = table.duration("deadline");
+    let attempt_timeout = table.optional_duration("attempt_timeout");
+    if attempt_timeout.is_some_and(|timeout| timeout > deadline) {
+        let message = "is longer than the route's `deadline`, which ends every attempt first";
+        table.warning("attempt_timeout", message);
+    }
+    let rewrite = rewrite(table, draft.path.as_ref());
+    let request_headers = headers::edits(&table.table("request_headers"));
+    let response_headers = headers::edits(&table.table("response_headers"));
+    let fallback = table.optional_table("fallback");
+    let fallback = fallback.and_then(|table| self::fallback(&table));
+    let message = table.text("message").map(Arc::from);
+    let whole_bytes_max = table.size("whole_bytes_max");
+    let hold_back = table.duration("hold_back");
+    let key = key(&table.table("key"), &draft.hosts, upstream.as_deref());
+    let upstream = upstream?;
+    Some(RouteConfig {
+        name: draft.name?,
+        hosts: draft.hosts,
+        path: draft.path?,
+        methods: draft.methods,
+        policy: policy?,
+        deadline,
+        attempt_timeout: attempt_timeout.unwrap_or(upstream.attempt_timeout),
+        key,
+        rewrite,
+        request_headers,
+        response_headers,
+        fallback,
+        message,
+        whole_bytes_max,
+        hold_back,
+        upstream,
+    })
+}
+
+// --- what it is found by ---
+
+fn name(value: &DeValue<'_>) -> Parsed<String> {
+    let name = values::line(value)?;
+    if name.len() > 128 {
+        return Err(Complaint::new("is longer than 128 bytes"));
+    }
+    Ok(name)
+}
+
+fn host(value: &DeValue<'_>) -> Parsed<HostPattern> {
+    let text = values::line(value)?.to_ascii_lowercase();
+    let complain = |message: String, hint: &str| Err(Complaint::new(message).hint(hint));
+    let text = text.strip_suffix('.').unwrap_or(&text);
+    let (suffix, name) = match text.strip_prefix('*') {
+        Some(suffix) => (Some(suffix), suffix.strip_prefix('.').unwrap_or("")),
+        None => (None, text),
+    };
+    let is_v6 = name.starts_with('[') && name.ends_with(']');
+    if !is_v6 && name.contains(':') {
+        let message = format!("`{text}` has a port or a scheme");
+        return complain(
+            message,
+            "write the name only; hosts are compared without their port",
+        );
+    }
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_v6_address = |name: &str| {
+        name[1..name.len() - 1]
+            .parse::<std::net::Ipv6Addr>()
+            .is_ok()
+    };
+    let is_valid = if is_v6 {
+        suffix.is_none() && is_v6_address(name)
+    } else {
+        !name.is_empty() && name.chars().all(is_name) && !name.split('.').any(str::is_empty)
+    };
+    if !is_valid {
+        let message = format!("`{text}` is not a host");
+        return complain(message, "write \"shop.example\" or \"*.shop.example\"");
+    }
+    Ok(match suffix {
+        Some(suffix) => HostPattern::Suffix(suffix.into()),
+        None => HostPattern::Exact(name.into()),
+    })
+}
+
+fn methods(table: &Table<'_>) -> Option<Vec<Method>> {
+    if !table.is_written("methods") {
+        return None;
+    }
+    let mut methods = Vec::new();
+    for method in table.list("methods", method) {
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
+    if matches!(table.item("methods")?.value, DeValue::Array(list) if list.is_empty()) {
+        table
+            .error("methods", "is empty, so nothing would match")
+            .hint("leave it out for all methods");
+    }
+    // RFC 9110 9.3.2: HEAD is GET without the content.
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
+    Some(methods)
+}
+
+fn method(value: &DeValue<'_>) -> Parsed<Method> {
+    let text = values::line(value)?;
+    let upper = text.to_ascii_uppercase();
+    let is_standard = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    if upper != text && is_standard.contains(&&*upper) {
+        let complaint = Complaint::new("methods are case-sensitive (RFC 9110 9.1)");
+        return Err(complaint.hint(format!("write \"{upper}\"")));
+    }
+    if matches!(&*upper, "TRACE" | "CONNECT") {
+        return Err(Complaint::new(format!("{upper} is never passed on")).hint("leave it out"));
+    }
+    Method::from_bytes(text.as_bytes())
+        .map_err(|_| Complaint::new(format!("`{text}` is not a method")))
+}
+
+// --- what happens to it ---
+
+fn rewrite(table: &Table<'_>, path: Option<&PathTemplate>) -> PathRewrite {
+    if table.is_written("strip_prefix") && table.is_written("rewrite") {
+        table
+            .error("rewrite", "and `strip_prefix` cannot both be set")
+            .related(&table.span_of("strip_prefix"), "`strip_prefix`")
+            .hint("`rewrite` builds the whole path; leave `strip_prefix` out");
+        return PathRewrite::Unchanged;
+    }
+    let Some(path) = path else {
+        return PathRewrite::Unchanged;
+    };
+    let known = || match path.parameter_names().next() {
+        Some(_) => format!("parameters of the path: {}", listed(path.parameter_names())),
+        None => "the path has no parameters".to_owned(),
+    };
+    let strip = table.read("strip_prefix", |value| {
+        PathRewrite::strip_prefix(&values::line(value)?, path).map_err(|error| {
+            let literal = path.literal_prefix();
+            Complaint::new(error.to_string()).hint(format!(
+                "every path of this route starts with `{literal}/`; strip whole segments of that"
+            ))
+        })
+    });
+    let rewrite = table.read("rewrite", |value| {
+        PathRewrite::template(&values::line(value)?, path)
+            .map_err(|error| Complaint::new(error.to_string()).hint(known()))
+    });
+    strip.or(rewrite).unwrap_or_default()
+}
+
+fn key(table: &Table<'_>, hosts: &[HostPattern], upstream: Option<&UpstreamConfig>) -> KeyConfig {
+    let sees_host = upstream.is_some_and(|upstream| upstream.host == UpstreamHost::Preserve);
+    let host = table
+        .optional_flag("host")
+        .unwrap_or(sees_host || !hosts.is_empty());
+    if sees_host && !host {
+        table
+            .error(
+                "host",
+                "the upstream sees the client's host, so it has to tell answers apart",
+            )
+            .hint("leave `host` out of the key, or take `host = \"preserve\"` from the upstream");
+    }
+    KeyConfig {
+        query: query(table),
+        headers: table.list("headers", headers::header_name),
+        host,
+    }
+}
+
+fn query(table: &Table<'_>) -> QueryKey {
+    if let Some(item) = table.item("query")
+        && let DeValue::Array(_) = item.value
+    {
+        let mut names: Vec<Box<str>> = Vec::new();
+        for name in table.list("query", values::line) {
+            names.push(name.into());
+        }
+        names.sort_unstable();
+        names.dedup();
+        return QueryKey::Only(names);
+    }
+    table.read("query", |value| match values::text(value)?.as_str() {
+        "all" => Ok(()),
+        other => Err(
+            Complaint::new(format!("`{other}` is neither \"all\" nor a list"))
+                .hint(format!("write [\"{other}\"]")),
+        ),
+    });
+    QueryKey::Whole
+}
+
+fn fallback(table: &Table<'_>) -> Option<Fallback> {
+    let status = table.count::<u16>("status");
+    let content_type = table.read("content_type", |value| {
+        HeaderValue::from_str(&values::line(value)?)
+            .map_err(|_| Complaint::new("cannot stand in a header field"))
+    });
+    let (path, bytes) = table.file("body")?;
+    if bytes.len() > FALLBACK_BYTES_MAX {
+        table.error("body", "is larger than 1 MiB");
+    }
+    Some(Fallback {
+        status: StatusCode::from_u16(status).unwrap_or_default(),
+        content_type: content_type.unwrap_or_else(|| content_type_of(&path)),
+        body: bytes.into(),
+    })
+}
+
+fn content_type_of(path: &Path) -> HeaderValue {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    HeaderValue::from_static(match extension.unwrap_or("") {
+        "json" => "application/json",
+        "html" | "htm" => "text/html; charset=utf-8",
+        "xml" => "application/xml",
+        "txt" => "text/plain; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        _ => "application/octet-stream",
+    })
+}
+
+// --- checks over all routes ---
+
+/// What one route answers for, and where the file says so.
+struct Claim {
+    name: Arc<str>,
+    hosts: Vec<HostPattern>,
+    shape: String,
+    methods: Option<Vec<Method>>,
+    name_span: Range<usize>,
+    path_span: Range<usize>,
+}
+
+fn check_names(root: &Table<'_>, claims: &[Claim]) {
+    let mut seen: HashMap<&str, &Claim> = HashMap::new();
+    for claim in claims {
+        let Some(earlier) = seen.get(&*claim.name) else {
+            seen.insert(&claim.name, claim);
+            continue;
+        };
+        let message = format!("two routes are called `{}`", claim.name);
+        let findings = &root.cx.findings;
+        findings
+            .error(
+                format!("route.{}.name", claim.name),
+                &claim.name_span,
+                message,
+            )
+            .related(&earlier.name_span, "the other one")
+            .hint("give one of them another `name` (without one, the path is the name)");
+    }
+}
+
+/// Two routes of one shape, for one host, that take one method: no request could tell them apart.
+fn check_overlaps(root: &Table<'_>, claims: &[Claim]) {
+    let mut seen: HashMap<(Option<&HostPattern>, &str), Vec<&Claim>> = HashMap::new();
+    for claim in claims {
+        let mut rival = None;
+        let hosts = claim.hosts.iter().map(Some);
+        let any_host = claim.hosts.is_empty().then_some(None);
+        for host in hosts.chain(any_host) {
+            let group = seen.entry((host, &claim.shape)).or_default();
+            let is_rival = |other: &&Claim| {
+                !std::ptr::eq(*other, claim) && overlap(&other.methods, &claim.methods)
+            };
+            rival = rival.or(group.iter().copied().find(is_rival));
+            group.push(claim);
+        }
+        let Some(rival) = rival else {
+            continue;
+        };
+        let message = format!("matches the same requests as `{}`", rival.name);
+        root.cx
+            .findings
+            .error(format!("route.{}", claim.name), &claim.path_span, message)
+            .related(&rival.path_span, format!("path of `{}`", rival.name))
+            .hint("give them different hosts or methods, or make one path more specific");
+    }
+}
+
+fn overlap(a: &Option<Vec<Method>>, b: &Option<Vec<Method>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
+        // One lists the method, the other takes all: the one that lists it wins.
+        _ => false,
+    }
+}

@@ -1,0 +1,377 @@
+//! Every key `proxy.toml` may have: one row with its form, bounds, default and meaning.
+//!
+//! The one place that knows them. The reader takes bounds and defaults from here, "did you mean" its candidates, and
+//! `docs/config.md` is printed from here, so none of them can drift from the others.
+
+use Absent::{Is, Means, Required};
+use Form::{
+    Address, Count, Duration, FilePath, Flag, List, Other, Secret, Size, Table, Text, Word,
+};
+
+/// A table of the file and the keys it may have.
+#[derive(Debug)]
+pub struct TableKeys {
+    /// How it is written: `[server]`, `[upstream.NAME]`, `retry = { … }`.
+    pub heading: &'static str,
+    /// What it is about, one or two sentences.
+    pub about: &'static str,
+    /// Its keys, in the order of the reference.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// As written in the file.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub form: Form,
+    /// What holds where it is not written.
+    pub absent: Absent,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+}
+
+/// The form of a value and its bounds, both ends included.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// Text with a unit: `"300ms"`, `"1h 30m"`.
+    Duration {
+        /// Whether `"0s"` makes sense.
+        zero: bool,
+    },
+    /// Text with a unit: `"256 MiB"`, `"64 kB"`.
+    Size {
+        /// Whether `"0"` makes sense.
+        zero: bool,
+    },
+    /// A whole number.
+    Count {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// `true` or `false`.
+    Flag,
+    /// Any text.
+    Text,
+    /// One of these.
+    Word(&'static [&'static str]),
+    /// `"127.0.0.1:8080"`, `"[::1]:8080"`.
+    Address,
+    /// A path, relative to the config's folder.
+    FilePath,
+    /// `{ env = "NAME" }` or `{ file = "path" }`.
+    Secret,
+    /// A list; the text says of what.
+    List(&'static str),
+    /// A table of its own.
+    Table(&'static TableKeys),
+    /// Something else; the text says what.
+    Other(&'static str),
+}
+
+/// What holds where a key is not written.
+#[derive(Clone, Copy, Debug)]
+pub enum Absent {
+    /// This value, in TOML.
+    Is(&'static str),
+    /// What these words say.
+    Means(&'static str),
+    /// An error.
+    Required,
+}
+
+impl TableKeys {
+    /// The key of this name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, form: Form, absent: Absent, about: &'static str) -> Key {
+    Key {
+        name,
+        form,
+        absent,
+        about,
+    }
+}
+
+const PERIOD: Form = Duration { zero: false };
+const PERIOD_OR_ZERO: Form = Duration { zero: true };
+const SIZE: Form = Size { zero: false };
+const SIZE_OR_ZERO: Form = Size { zero: true };
+const PERCENT: Form = Count { min: 1, max: 100 };
+const MILLION: u64 = 1_000_000;
+
+/// The file itself.
+#[rustfmt::skip] // one row per key
+pub static ROOT: TableKeys = TableKeys {
+    heading: "proxy.toml",
+    about: "The tables of the file. Only `[upstream.NAME]` and `[[route]]` have to be there.",
+    keys: &[
+        key("server", Table(&SERVER), Means("all defaults"), "The listener and the bounds of the whole process."),
+        key("admin", Table(&ADMIN), Means("all defaults"), "Metrics, health and status on an address of their own."),
+        key("store", Table(&STORE), Means("all defaults"), "Where answers are kept: memory over disk."),
+        key("log", Table(&LOG), Means("all defaults"), "What is written to standard error."),
+        key("upstream", Table(&UPSTREAM), Required, "The third-party APIs, one table each."),
+        key("policy", Table(&POLICY), Means("the built-in policy"), "How answers age; routes name a policy."),
+        key("route", Table(&ROUTE), Required, "Which request goes where."),
+        key("dev", Table(&DEV), Means("all defaults"), "What `larder dev` plays; nothing else reads it."),
+    ],
+};
+
+/// `[server]`
+#[rustfmt::skip] // one row per key
+pub static SERVER: TableKeys = TableKeys {
+    heading: "[server]",
+    about: "The listener and the bounds of the whole process.",
+    keys: &[
+        key("listen", Address, Is("\"127.0.0.1:8080\""), "Where clients connect. Port 0 takes a free one."),
+        key("workers", Count { min: 1, max: 1024 }, Means("one per core"), "Threads that serve requests."),
+        key("connections_max", Count { min: 1, max: MILLION }, Is("10000"), "Client connections at once; more wait in the listen backlog."),
+        key("header_read_timeout", PERIOD, Is("\"60s\""), "A request head has to be complete this long after its first byte is awaited; also ends idle connections."),
+        key("header_bytes_max", Size { zero: false }, Is("\"64 KiB\""), "Largest request head, 8 KiB to 16 MiB."),
+        key("headers_max", Count { min: 1, max: 10_000 }, Is("100"), "Most request fields."),
+        key("request_body_max", SIZE_OR_ZERO, Is("\"16 MiB\""), "Largest request body; more is answered 413."),
+        key("http2_streams_max", Count { min: 1, max: 100_000 }, Is("128"), "Streams at once per HTTP/2 connection."),
+        key("drain_for", PERIOD_OR_ZERO, Is("\"10s\""), "How long a shutdown waits for requests under way."),
+        key("fetches_max", Count { min: 1, max: MILLION }, Is("4096"), "Fetches from upstreams at once, over all routes; more are answered from the store or 503."),
+    ],
+};
+
+/// `[admin]`
+#[rustfmt::skip] // one row per key
+pub static ADMIN: TableKeys = TableKeys {
+    heading: "[admin]",
+    about: "Metrics, health and status on an address of their own.",
+    keys: &[
+        key("enabled", Flag, Is("true"), "Whether there is an admin listener."),
+        key("listen", Address, Is("\"127.0.0.1:9090\""), "Its address; only loopback unless `token` is set."),
+        key("token", Secret, Means("no token asked for"), "Asked for as `Authorization: Bearer …` on everything but `/livez` and `/readyz`."),
+    ],
+};
+
+/// `[store]`
+#[rustfmt::skip] // one row per key
+pub static STORE: TableKeys = TableKeys {
+    heading: "[store]",
+    about: "Where answers are kept: a memory tier over a disk tier.",
+    keys: &[
+        key("path", FilePath, Is("\"data\""), "Folder of the disk tier; made at start."),
+        key("memory", SIZE, Is("\"256 MiB\""), "Bound of the memory tier."),
+        key("disk", SIZE_OR_ZERO, Is("\"4 GiB\""), "Bound of the disk tier; `\"0\"` keeps answers in memory only, and a restart forgets them."),
+        key("body_max", SIZE, Is("\"16 MiB\""), "Largest body that is stored."),
+        key("flush_every", PERIOD, Is("\"500ms\""), "How often written records are made durable: what a power cut can cost."),
+        key("write_queue_max", Count { min: 1, max: MILLION }, Is("8192"), "Records that wait to be written; more are dropped and counted."),
+        key("write_queue_bytes_max", SIZE, Is("\"64 MiB\""), "Bytes that wait to be written; more are dropped and counted."),
+        key("read_timeout", PERIOD, Is("\"100ms\""), "A disk read that takes longer is a miss."),
+        key("reads_max", Count { min: 1, max: MILLION }, Is("1024"), "Disk reads that wait or run at once; more are misses."),
+        key("stall_after", PERIOD, Is("\"30s\""), "A flush that takes longer means that the disk tier hangs: it is set aside."),
+        key("free_min", SIZE_OR_ZERO, Is("\"256 MiB\""), "Free space on the file system below which nothing is written (this or 5 %, whichever is more)."),
+        key("variants_max", Count { min: 1, max: 10_000 }, Is("64"), "Variants (`Vary`) kept per key; the oldest makes room."),
+        key("marks_max", Count { min: 1, max: 10 * MILLION }, Is("65536"), "Keys remembered as resting after a failed refresh, or as not shareable; the least used are forgotten."),
+    ],
+};
+
+/// `[log]`
+#[rustfmt::skip] // one row per key
+pub static LOG: TableKeys = TableKeys {
+    heading: "[log]",
+    about: "What is written to standard error.",
+    keys: &[
+        key("format", Word(&["text", "json"]), Is("\"text\""), "Lines for people, or one JSON object a line."),
+        key("level", Text, Is("\"info\""), "A level or a filter (`\"larder=debug,info\"`); the variable `RUST_LOG` wins."),
+        key("transactions", Word(&["all", "failures", "off"]), Is("\"all\""), "Which requests get a line: all, those behind which an upstream failed or that got a 5xx, or none."),
+        key("redact_query", List("query parameter names"), Is("[\"token\", \"key\", \"api_key\", \"apikey\", \"access_token\", \"signature\", \"sig\", \"password\", \"secret\"]"), "Query parameters whose values are never logged."),
+        key("queue_max", Count { min: 1, max: 10_000_000 }, Is("8192"), "Lines that wait to be written; more are dropped and counted."),
+    ],
+};
+
+/// `[upstream.NAME]`
+#[rustfmt::skip] // one row per key
+pub static UPSTREAM: TableKeys = TableKeys {
+    heading: "[upstream.NAME]",
+    about: "One third-party API. NAME appears in routes, logs and metrics: letters, digits, `-`, `_` and `.`.",
+    keys: &[
+        key("endpoints", List("URLs"), Required, "Where it is: `https://api.vendor.example`, with a base path if it has one; all of one scheme."),
+        key("owner", Text, Means("nobody"), "Who is called when it breaks."),
+        key("runbook", Text, Means("none"), "What they read then: a path or a URL."),
+        key("host", Text, Means("the endpoint's own"), "The `Host` it sees: a name, or `\"preserve\"` for what the client sent (which is then part of the key)."),
+        key("connect_timeout", PERIOD, Is("\"1s\""), "TCP and TLS handshake together."),
+        key("attempt_timeout", PERIOD, Is("\"5s\""), "One attempt: connection, head and, where it is read whole, body. A route may set its own."),
+        key("attempt_timeout_stale", PERIOD, Is("\"2s\""), "One attempt where a stored copy stands behind: a hung vendor is given up sooner, and seen sooner when it is back. The shorter of this and `attempt_timeout` holds."),
+        key("body_idle_timeout", PERIOD, Is("\"30s\""), "A streamed body that brings no byte for this long is broken off."),
+        key("protocol", Word(&["auto", "http1", "http2"]), Is("\"auto\""), "`auto` is ALPN over TLS and HTTP/1.1 in the clear; `http2` in the clear is by prior knowledge."),
+        key("ca_file", FilePath, Means("the system's roots"), "PEM file of the certificate authority to trust instead."),
+        key("pool_idle_max", Count { min: 0, max: 100_000 }, Is("64"), "Idle connections kept per endpoint."),
+        key("pool_idle_timeout", PERIOD, Is("\"30s\""), "An idle connection is closed after this."),
+        key("credentials", Table(&CREDENTIAL), Means("none"), "Fields added to every request, last; one table or a list of them."),
+        key("breaker", Table(&BREAKER), Means("all defaults"), "When it is left alone."),
+        key("retry", Table(&RETRY), Means("all defaults"), "How a failed attempt is tried again."),
+        key("in_flight_max", Count { min: 1, max: MILLION }, Is("64"), "Requests with it at once; more fail at once."),
+        key("failures", List("statuses and classes"), Is("[\"5xx\", 429]"), "Statuses that are failures, not answers: codes (`429`) and classes (`\"5xx\"`)."),
+        key("retry_after_max", PERIOD_OR_ZERO, Is("\"15m\""), "Longest `Retry-After` that is believed."),
+        key("error_bytes_max", SIZE_OR_ZERO, Is("\"256 KiB\""), "Largest error response that is kept to be passed on."),
+    ],
+};
+
+/// `credentials` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static CREDENTIAL: TableKeys = TableKeys {
+    heading: "credentials = { … }",
+    about: "A field added to every request of an upstream, last; never printed, logged or stored.",
+    keys: &[
+        key("header", Text, Required, "Field name."),
+        key("value", Secret, Required, "`{ env = \"NAME\" }` or `{ file = \"path\" }` (a newline at its end is dropped); never the secret itself."),
+        key("prefix", Text, Is("\"\""), "Put before the value, such as `\"Bearer \"`."),
+    ],
+};
+
+/// `breaker` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static BREAKER: TableKeys = TableKeys {
+    heading: "breaker = { … }",
+    about: "When an upstream is left alone, and for how long. Any of the three conditions opens it.",
+    keys: &[
+        key("enabled", Flag, Is("true"), "Whether it ever opens."),
+        key("failure_percent", PERCENT, Is("50"), "Share of failed calls in the window that opens it."),
+        key("slow_percent", PERCENT, Is("80"), "Share of slow calls in the window that opens it."),
+        key("slow_after", PERIOD, Is("\"2s\""), "A call that takes longer is slow."),
+        key("consecutive_failures", Count { min: 1, max: MILLION }, Is("5"), "Failures in a row that open it."),
+        key("min_calls", Count { min: 1, max: MILLION }, Is("10"), "Calls in the window before percentages count."),
+        key("window", PERIOD, Is("\"30s\""), "How far back percentages look."),
+        key("open_for", PERIOD, Is("\"500ms\""), "First rest."),
+        key("open_for_max", PERIOD, Is("\"10s\""), "Longest rest; each opening without a recovery between grows by half."),
+        key("probes", Count { min: 1, max: 1000 }, Is("3"), "Probes in flight while half-open, and successes that close it."),
+    ],
+};
+
+/// `retry` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static RETRY: TableKeys = TableKeys {
+    heading: "retry = { … }",
+    about: "How a failed attempt is tried again; only where that cannot repeat a side effect.",
+    keys: &[
+        key("retries_max", Count { min: 0, max: 10 }, Is("2"), "Attempts after the first where nothing is stored."),
+        key("retries_max_stale", Count { min: 0, max: 10 }, Is("1"), "Attempts after the first where a stored copy stands behind."),
+        key("backoff_min", PERIOD, Is("\"50ms\""), "Upper edge of the first delay (full jitter: from zero to here)."),
+        key("backoff_max", PERIOD, Is("\"1s\""), "Upper edge of any delay."),
+        key("budget_percent", Count { min: 0, max: 1000 }, Is("20"), "Retries per 100 first attempts, over 10 s, so that retries cannot feed an outage."),
+        key("budget_min_per_second", Count { min: 0, max: 10_000 }, Is("1"), "Retries a second that are always allowed."),
+    ],
+};
+
+/// `[policy.NAME]`
+#[rustfmt::skip] // one row per key
+pub static POLICY: TableKeys = TableKeys {
+    heading: "[policy.NAME]",
+    about: "How answers age; several routes can name one. `[policy.default]` holds for routes that name none.",
+    keys: &[
+        key("fresh", PERIOD_OR_ZERO, Means("what the origin says"), "Lifetime where the origin names none; with `override`, in place of what it names."),
+        key("fresh_min", PERIOD_OR_ZERO, Means("no bound"), "Lower bound of an origin's lifetime."),
+        key("fresh_max", PERIOD_OR_ZERO, Means("no bound"), "Upper bound of an origin's lifetime."),
+        key("stale_while_revalidate", PERIOD_OR_ZERO, Is("\"60s\""), "After expiry: answered at once, refreshed behind. Holds where the origin names none."),
+        key("stale_after", PERIOD_OR_ZERO, Is("\"300ms\""), "A client waits at most this long for the upstream where a stale copy is at hand."),
+        key("max_stale", PERIOD_OR_ZERO, Is("\"24h\""), "After expiry: the hard end of any use while the upstream fails."),
+        key("override", Flag, Is("false"), "Whether the origin's `no-store`, `private`, `must-revalidate` and lifetimes give way."),
+        key("spread_percent", Count { min: 0, max: 50 }, Is("10"), "Lifetimes are shortened by up to this share, by key, so that a warmed set does not expire at once."),
+        key("early", Flag, Is("true"), "Whether a hot key is refreshed a little before it expires."),
+        key("cool_down", PERIOD_OR_ZERO, Is("\"500ms\""), "Rest per key after a failed refresh, plus up to half of it by chance."),
+    ],
+};
+
+/// `[[route]]`
+#[rustfmt::skip] // one row per key
+pub static ROUTE: TableKeys = TableKeys {
+    heading: "[[route]]",
+    about: "Which request goes where. The most specific route wins, whatever the order in the file: host (a name, then the longest `*.suffix`, then any), then path segment by segment (literal, parameter, rest), then a route that lists the method.",
+    keys: &[
+        key("name", Text, Means("the path"), "Its name in logs, metrics and `larder check`."),
+        key("host", Other("a name or a list of names"), Means("any host"), "Hosts it answers for: `\"shop.example\"` or `\"*.shop.example\"`."),
+        key("path", Text, Required, "`/prices/{sku}` (one segment), `/files/{*rest}` (all that remains, also nothing)."),
+        key("methods", List("methods"), Means("all"), "Methods it answers for; `HEAD` comes with `GET`."),
+        key("upstream", Text, Required, "NAME of an `[upstream.NAME]`."),
+        key("policy", Text, Is("\"default\""), "NAME of a `[policy.NAME]`."),
+        key("deadline", PERIOD, Is("\"10s\""), "One budget of time over all attempts."),
+        key("attempt_timeout", PERIOD, Means("the upstream's"), "One attempt."),
+        key("key", Table(&ROUTE_KEY), Means("all defaults"), "What tells answers apart, beside method and path."),
+        key("strip_prefix", Text, Means("nothing is stripped"), "Leading literal segments taken away on the way to the upstream: `\"/api\"`."),
+        key("rewrite", Text, Means("the path as it came"), "The path for the upstream, from the route's parameters: `\"/v2/items/{sku}\"`."),
+        key("request_headers", Table(&HEADERS), Means("no changes"), "Changes to the request."),
+        key("response_headers", Table(&HEADERS), Means("no changes"), "Changes to every answer of this route."),
+        key("fallback", Table(&FALLBACK), Means("a problem document"), "Answered where nothing is stored and the upstream fails."),
+        key("message", Text, Means("general words"), "What visitors read in a problem document made here."),
+        key("whole_bytes_max", SIZE_OR_ZERO, Is("\"4 MiB\""), "A storable body is read whole inside the attempt up to this size, so that a truncated one is a failure."),
+        key("hold_back", PERIOD_OR_ZERO, Is("\"100ms\""), "How long a body is held back in the hope of its end where nothing is stored."),
+    ],
+};
+
+/// `key` of a route.
+#[rustfmt::skip] // one row per key
+pub static ROUTE_KEY: TableKeys = TableKeys {
+    heading: "key = { … }",
+    about: "What tells answers of a route apart, beside method and path.",
+    keys: &[
+        key("query", Other("`\"all\"` or a list of names"), Is("\"all\""), "Query parameters that matter; with a list, others are neither in the key nor sent on."),
+        key("headers", List("field names"), Is("[]"), "Request fields that matter."),
+        key("host", Flag, Means("whether the route names hosts or the upstream sees the client's"), "Whether the client's host matters."),
+    ],
+};
+
+/// `request_headers` and `response_headers` of a route.
+#[rustfmt::skip] // one row per key
+pub static HEADERS: TableKeys = TableKeys {
+    heading: "request_headers, response_headers = { … }",
+    about: "Changes to fields: removed first, then set, then added. Framing and hop-by-hop fields cannot be changed.",
+    keys: &[
+        key("remove", List("field names"), Is("[]"), "Removed."),
+        key("set", Other("`{ name = \"value\" }`"), Is("{}"), "Replaced or created."),
+        key("add", Other("`{ name = \"value\" }`"), Is("{}"), "Added as a further line."),
+    ],
+};
+
+/// `fallback` of a route.
+#[rustfmt::skip] // one row per key
+pub static FALLBACK: TableKeys = TableKeys {
+    heading: "fallback = { … }",
+    about: "A document answered where nothing is stored and the upstream fails.",
+    keys: &[
+        key("status", Count { min: 200, max: 599 }, Is("200"), "Its status."),
+        key("body", FilePath, Required, "The document, at most 1 MiB; read at start."),
+        key("content_type", Text, Means("by the file's extension"), "Its `Content-Type`."),
+    ],
+};
+
+/// `[dev]`
+#[rustfmt::skip] // one row per key
+pub static DEV: TableKeys = TableKeys {
+    heading: "[dev]",
+    about: "What `larder dev` plays; nothing else reads it.",
+    keys: &[
+        key("upstream", Text, Means("the first one"), "NAME of the upstream whose address the stub takes."),
+        key("stub_file", FilePath, Means("the built-in sets"), "Resources and faults of the stub."),
+        key("control", Address, Is("\"127.0.0.1:9101\""), "Control API of the stub."),
+    ],
+};
+
+/// Every table, in the order of the reference.
+pub static TABLES: [&TableKeys; 15] = [
+    &ROOT,
+    &SERVER,
+    &ADMIN,
+    &STORE,
+    &LOG,
+    &UPSTREAM,
+    &CREDENTIAL,
+    &BREAKER,
+    &RETRY,
+    &POLICY,
+    &ROUTE,
+    &ROUTE_KEY,
+    &HEADERS,
+    &FALLBACK,
+    &DEV,
+];

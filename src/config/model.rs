@@ -1,0 +1,446 @@
+//! What the program uses: compiled once from the file, cannot be invalid.
+//!
+//! The file's own shape, its defaults and its errors live beside this; layers read only these types. Durations carry
+//! their unit in the type, sizes are bytes.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use secrecy::SecretString;
+
+use super::{
+    report::Finding,
+    template::{PathRewrite, PathTemplate},
+};
+
+/// Everything a running proxy is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[admin]`; `None` where it is turned off (`enabled = false`).
+    pub admin: Option<AdminConfig>,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[upstream.NAME]`, in the order of the file.
+    pub upstreams: Vec<Arc<UpstreamConfig>>,
+    /// `[[route]]`, in the order of the file.
+    pub routes: Vec<Arc<RouteConfig>>,
+    /// `[dev]`: what `larder dev` plays.
+    pub dev: DevConfig,
+    /// What is allowed but hardly meant; to be shown when the config takes effect.
+    pub warnings: Vec<Finding>,
+}
+
+/// `[server]`: the listener and the bounds of the whole process.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Default: 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// Threads that serve requests. Default: one per core.
+    pub workers: usize,
+    /// Client connections at once; more wait in the listen backlog. Default: 10,000.
+    pub connections_max: usize,
+    /// A request head must be complete this long after its first byte is awaited; also ends idle connections. Default: 60s.
+    pub header_read_timeout: Duration,
+    /// Largest request head. Default: 64 KiB.
+    pub header_bytes_max: usize,
+    /// Most request fields. Default: 100.
+    pub headers_max: usize,
+    /// Largest request body, else 413. Default: 16 MiB.
+    pub request_body_bytes_max: u64,
+    /// Streams at once per HTTP/2 connection. Default: 128.
+    pub http2_streams_max: u32,
+    /// How long a shutdown waits for requests under way. Default: 10s.
+    pub drain_for: Duration,
+    /// Fetches from upstreams at once; more are shed with 503. Default: 4,096.
+    pub fetches_max: usize,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Default: 127.0.0.1:9090. Only a loopback address unless `token` is set.
+    pub listen: SocketAddr,
+    /// Asked for as `Authorization: Bearer …` on everything but `/livez` and `/readyz`. Default: none.
+    pub token: Option<SecretString>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Folder of the disk tier. Default: "data". `None` (`disk = "0"`): memory only.
+    pub path: Option<PathBuf>,
+    /// Bound of the memory tier in bytes. Default: 256 MiB.
+    pub memory_bytes: u64,
+    /// Bound of the disk tier in bytes. Default: 4 GiB.
+    pub disk_bytes: u64,
+    /// Largest body that is stored. Default: 16 MiB.
+    pub body_bytes_max: u64,
+    /// How often written records are made durable; what a power cut can cost. Default: 500ms.
+    pub flush_every: Duration,
+    /// Records that wait to be written; more are dropped and counted. Default: 8,192.
+    pub write_queue_max: usize,
+    /// Bytes that wait to be written. Default: 64 MiB.
+    pub write_queue_bytes_max: u64,
+    /// A disk read that takes longer is a miss. Default: 100ms.
+    pub read_timeout: Duration,
+    /// Reads that wait or run at once; more are misses. Default: 1,024.
+    pub reads_max: usize,
+    /// A flush that takes longer means the disk tier hangs: it is set aside. Default: 30s.
+    pub stall_after: Duration,
+    /// Free space on the file system below which nothing is written (the larger of this and 5 %). Default: 256 MiB.
+    pub free_bytes_min: u64,
+    /// Variants (`Vary`) kept per key; the oldest makes room. Default: 64.
+    pub variants_max: usize,
+    /// Keys remembered as resting after a failed refresh, or as not shareable; the least used are forgotten. Default: 65,536.
+    pub marks_max: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Default: text on a terminal's behalf.
+    pub format: LogFormat,
+    /// Filter of tracing-subscriber's `EnvFilter`; `RUST_LOG` wins. Default: "info".
+    pub level: String,
+    /// Which transactions get a line. Default: all.
+    pub transactions: TransactionLog,
+    /// Query parameters whose values are never logged. Default: token, key, api_key, apikey, access_token, signature, sig, password, secret.
+    pub redact_query: Vec<String>,
+    /// Lines that wait to be written; more are dropped and counted. Default: 8,192.
+    pub queue_max: usize,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `log.transactions`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionLog {
+    /// A line per request.
+    All,
+    /// Only requests behind which an upstream failed, or that got a 5xx.
+    Failures,
+    /// None.
+    Off,
+}
+
+/// `[upstream.NAME]`: one third-party API.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// NAME of the table.
+    pub name: Arc<str>,
+    /// Where it is; at least one.
+    pub endpoints: Vec<EndpointConfig>,
+    /// Who is called when it breaks.
+    pub owner: Option<String>,
+    /// What they read then.
+    pub runbook: Option<String>,
+    /// The `Host` it sees. Default: the endpoint's own.
+    pub host: UpstreamHost,
+    /// TCP and TLS handshake together. Default: 1s.
+    pub connect_timeout: Duration,
+    /// One attempt: connection, head and (where it is read whole) body. Default: 5s. A route may set its own.
+    pub attempt_timeout: Duration,
+    /// The same where a stored copy stands behind; the shorter one holds. Default: 2s.
+    pub attempt_timeout_stale: Duration,
+    /// A streamed body that brings no byte for this long is broken off. Default: 30s.
+    pub body_idle_timeout: Duration,
+    /// Protocol spoken to it. Default: auto (ALPN over TLS, HTTP/1.1 in the clear).
+    pub protocol: UpstreamProtocol,
+    /// PEM file of the certificate authority to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Idle connections kept per endpoint. Default: 64.
+    pub pool_idle_max: usize,
+    /// An idle connection is closed after this. Default: 30s.
+    pub pool_idle_timeout: Duration,
+    /// Added to every request, last.
+    pub credentials: Vec<Credential>,
+    /// `breaker`
+    pub breaker: BreakerConfig,
+    /// `retry`
+    pub retry: RetryConfig,
+    /// Requests with it at once. Default: 64.
+    pub in_flight_max: usize,
+    /// Statuses that are failures, not answers. Default: 5xx and 429.
+    pub failures: StatusSet,
+    /// Longest `Retry-After` that is believed. Default: 15min.
+    pub retry_after_max: Duration,
+    /// Largest error response that is kept to be passed on. Default: 256 KiB.
+    pub error_bytes_max: u64,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// `http://` or `https://`, authority, optional base path without a trailing slash.
+    pub uri: Uri,
+}
+
+/// `upstream.host`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The endpoint's authority.
+    Endpoint,
+    /// What the client sent (`host = "preserve"`); it is then part of the cache key.
+    Preserve,
+    /// This.
+    Fixed(HeaderValue),
+}
+
+/// `upstream.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// ALPN over TLS, HTTP/1.1 in the clear.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; in the clear by prior knowledge.
+    Http2,
+}
+
+/// A field added to upstream requests, from the environment or a file. Never printed, logged or stored.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Field name.
+    pub header: HeaderName,
+    /// Whole field value, prefix included.
+    pub value: SecretString,
+}
+
+/// `upstream.breaker`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Default: true.
+    pub enabled: bool,
+    /// Share of failed calls in the window that opens it, 1 to 100. Default: 50.
+    pub failure_percent: u32,
+    /// Share of slow calls in the window that opens it, 1 to 100. Default: 80.
+    pub slow_percent: u32,
+    /// A call slower than this is slow. Default: 2s.
+    pub slow_after: Duration,
+    /// Failures in a row that open it. Default: 5.
+    pub consecutive_failures: u32,
+    /// Calls in the window before percentages count. Default: 10.
+    pub min_calls: u32,
+    /// Default: 30s.
+    pub window: Duration,
+    /// First rest. Default: 500ms.
+    pub open_for: Duration,
+    /// Longest rest; each opening without a recovery between grows by half. Default: 10s.
+    pub open_for_max: Duration,
+    /// Probes in flight while half-open, and successes that close it. Default: 3.
+    pub probes: u32,
+}
+
+/// `upstream.retry`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// Attempts after the first where nothing is stored. Default: 2.
+    pub retries_max: u32,
+    /// Attempts after the first where a stored copy stands behind. Default: 1.
+    pub retries_max_stale: u32,
+    /// Upper edge of the first delay (full jitter: from zero to here). Default: 50ms.
+    pub backoff_min: Duration,
+    /// Upper edge of any delay. Default: 1s.
+    pub backoff_max: Duration,
+    /// Retries per 100 first attempts, over 10 s. Default: 20.
+    pub budget_percent: u32,
+    /// Retries a second that are always allowed. Default: 1.
+    pub budget_min_per_second: u32,
+}
+
+/// A freshness policy (`[policy.NAME]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// NAME of the table, "default" for the built-in one.
+    pub name: Arc<str>,
+    /// Fills in a lifetime where the origin names none; with `override_origin`, replaces it. Default: none.
+    pub fresh: Option<Duration>,
+    /// Lower bound of an origin's lifetime. Default: none.
+    pub fresh_min: Option<Duration>,
+    /// Upper bound of an origin's lifetime. Default: none.
+    pub fresh_max: Option<Duration>,
+    /// After expiry: answered at once, refreshed behind. Fills in where the origin names none. Default: 60s.
+    pub stale_while_revalidate: Duration,
+    /// A stale response that has to be asked about again is used after waiting this long. Default: 300ms.
+    pub stale_after: Duration,
+    /// After expiry: the hard end of any use while the upstream fails. Default: 24h.
+    pub max_stale: Duration,
+    /// The origin's `no-store`, `private`, `must-revalidate` and lifetimes give way. Default: false.
+    pub override_origin: bool,
+    /// Lifetimes are shortened by up to this share, by key, so that a warmed set does not expire at once. 0 to 50. Default: 10.
+    pub spread_percent: u32,
+    /// Refresh a hot key a little before it expires (XFetch). Default: true.
+    pub early: bool,
+    /// Rest per key after a failed refresh, plus up to half of it by chance. Default: 500ms.
+    pub cool_down: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            name: Arc::from("default"),
+            fresh: None,
+            fresh_min: None,
+            fresh_max: None,
+            stale_while_revalidate: Duration::from_secs(60),
+            stale_after: Duration::from_millis(300),
+            max_stale: Duration::from_secs(24 * 3600),
+            override_origin: false,
+            spread_percent: 10,
+            early: true,
+            cool_down: Duration::from_millis(500),
+        }
+    }
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Default: the path.
+    pub name: Arc<str>,
+    /// Hosts it answers for. Default: any.
+    pub hosts: Vec<HostPattern>,
+    /// `/prices/{sku}`, `/{*rest}`.
+    pub path: PathTemplate,
+    /// Methods it answers for, `None` for all. `HEAD` comes with `GET`.
+    pub methods: Option<Vec<Method>>,
+    /// Where it leads.
+    pub upstream: Arc<UpstreamConfig>,
+    /// How its answers age.
+    pub policy: Arc<Policy>,
+    /// One budget of time over all attempts. Default: 10s.
+    pub deadline: Duration,
+    /// One attempt. Default: the upstream's.
+    pub attempt_timeout: Duration,
+    /// What tells answers apart.
+    pub key: KeyConfig,
+    /// How the path is changed on its way to the upstream.
+    pub rewrite: PathRewrite,
+    /// Changes to the request, before the cache sees it.
+    pub request_headers: HeaderEdits,
+    /// Changes to every answer of this route.
+    pub response_headers: HeaderEdits,
+    /// Served where nothing is stored and the upstream fails.
+    pub fallback: Option<Fallback>,
+    /// What visitors read in a problem made here.
+    pub message: Option<Arc<str>>,
+    /// A storable body is read whole inside the attempt up to this many bytes. Default: 4 MiB.
+    pub whole_bytes_max: u64,
+    /// How long a body is held back in the hope of its end. Default: 100ms.
+    pub hold_back: Duration,
+}
+
+/// A `host` of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// `shop.example`, in lower case, without a port.
+    Exact(Box<str>),
+    /// `*.example`: the part from the dot on. Any number of labels.
+    Suffix(Box<str>),
+}
+
+/// `route.key`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Which query parameters tell answers apart.
+    pub query: QueryKey,
+    /// Request fields that tell answers apart, in the order of the file.
+    pub headers: Vec<HeaderName>,
+    /// Whether the client's host does. Default: whether the route names hosts or the upstream sees the client's.
+    pub host: bool,
+}
+
+/// `route.key.query`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryKey {
+    /// The whole query as it came.
+    Whole,
+    /// These parameters, sorted; others are neither in the key nor sent on.
+    Only(Vec<Box<str>>),
+}
+
+/// `request_headers` and `response_headers` of a route: removed first, then set, then added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Removed.
+    pub remove: Vec<HeaderName>,
+    /// Replaced or created.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Added as a further line.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderEdits {
+    /// Applies the edits in place.
+    pub fn apply(&self, headers: &mut http::HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+/// `route.fallback`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Default: 200.
+    pub status: StatusCode,
+    /// Default: by the file's extension.
+    pub content_type: HeaderValue,
+    /// The document, read at start.
+    pub body: Bytes,
+}
+
+/// `[dev]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DevConfig {
+    /// Upstream that the stub plays. Default: the first one.
+    pub upstream: Option<Arc<str>>,
+    /// Resources and faults of the stub. Default: the built-in sets.
+    pub stub_file: Option<PathBuf>,
+    /// Control API of the stub. Default: 127.0.0.1:9101.
+    pub control: Option<SocketAddr>,
+}
+
+/// A set of status codes, 100 to 999.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(Box<[u64; 16]>);
+
+impl StatusSet {
+    /// The set with nothing in it.
+    pub fn none() -> Self {
+        Self(Box::new([0; 16]))
+    }
+
+    /// Adds one code; codes from 1024 on are not statuses and are ignored.
+    pub fn insert(&mut self, code: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(code / 64)) {
+            *word |= 1 << (code % 64);
+        }
+    }
+
+    /// Whether this status is in the set.
+    pub fn contains(&self, status: StatusCode) -> bool {
+        let code = status.as_u16();
+        self.0
+            .get(usize::from(code / 64))
+            .is_some_and(|word| word & (1 << (code % 64)) != 0)
+    }
+}

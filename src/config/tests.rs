@@ -1,0 +1,568 @@
+//! The config as a whole: text in, model or findings out.
+
+use std::{path::Path, time::Duration};
+
+use http::{Method, StatusCode};
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const PATH: &str = "conf/proxy.toml";
+
+/// Three lines that make a config complete; tests add to them.
+const BASE: &str = "\
+upstream.api.endpoints = [\"http://127.0.0.1:9100\"]
+";
+const ROUTE: &str = "
+[[route]]
+path = \"/{*rest}\"
+upstream = \"api\"
+";
+
+fn env() -> FixedEnv {
+    let mut env = FixedEnv::default();
+    env.vars.insert("TOKEN".into(), "s3cret".into());
+    env.vars.insert("EMPTY".into(), String::new());
+    env.vars.insert("BROKEN".into(), "a\nb".into());
+    for (path, bytes) in [
+        ("conf/token.txt", &b"from-file\r\n"[..]),
+        ("conf/price.json", br#"{"price":null}"#),
+        ("conf/not.pem", b"hello"),
+    ] {
+        env.files.insert(path.into(), bytes.to_vec());
+    }
+    env
+}
+
+/// A config that has to compile.
+pub(super) fn parsed(text: &str) -> Config {
+    parse(text, Path::new(PATH), &env()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// One line per finding of a config that must not compile.
+fn complaints(text: &str) -> Vec<String> {
+    let errors = parse(text, Path::new(PATH), &env()).expect_err("the config compiled");
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_route_of_two_lines_is_complete() {
+    let config = parsed(&format!("{BASE}{ROUTE}"));
+    let route = &config.routes[0];
+    assert_eq!(&*route.name, "/{*rest}");
+    assert_eq!(*route.policy, Policy::default());
+    assert_eq!(route.deadline, Duration::from_secs(10));
+    assert_eq!(route.attempt_timeout, Duration::from_secs(5));
+    assert_eq!(route.methods, None);
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.server.workers, 1);
+    assert_eq!(config.store.path.as_deref(), Some(Path::new("conf/data")));
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.endpoints[0].uri, "http://127.0.0.1:9100");
+    for (status, want) in [(500, true), (599, true), (429, true), (404, false)] {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(upstream.failures.contains(status), want, "{status}");
+    }
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn every_default_of_the_key_table_can_be_read() {
+    // A default that its own reader refuses would silently become zero.
+    let config = parsed(&format!("{BASE}{ROUTE}"));
+    let (server, store) = (&config.server, &config.store);
+    assert_eq!(server.header_bytes_max, 64 << 10);
+    assert_eq!(server.request_body_bytes_max, 16 << 20);
+    assert_eq!(server.drain_for, Duration::from_secs(10));
+    assert_eq!(store.memory_bytes, 256 << 20);
+    assert_eq!(store.disk_bytes, 4 << 30);
+    assert_eq!(store.flush_every, Duration::from_millis(500));
+    assert_eq!(config.log.redact_query.len(), 9);
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.attempt_timeout_stale, Duration::from_secs(2));
+    assert_eq!(upstream.retry_after_max, Duration::from_secs(900));
+    assert_eq!(upstream.breaker.open_for, Duration::from_millis(500));
+    assert_eq!(upstream.breaker.open_for_max, Duration::from_secs(10));
+    assert_eq!(upstream.retry.backoff_min, Duration::from_millis(50));
+    assert_eq!(upstream.retry.retries_max_stale, 1);
+    assert_eq!(config.routes[0].whole_bytes_max, 4 << 20);
+    assert_eq!(config.routes[0].hold_back, Duration::from_millis(100));
+    assert_eq!(config.dev.control.unwrap().port(), 9101);
+}
+
+#[test]
+fn what_the_file_says_reaches_the_model() {
+    let config = parsed(
+        r#"
+[store]
+disk = "0"
+[upstream.api]
+endpoints = ["https://a.example/base/", "https://b.example:8443"]
+host = "preserve"
+credentials = [
+  { header = "Authorization", value = { env = "TOKEN" }, prefix = "Bearer " },
+  { header = "X-Key", value = { file = "token.txt" } },
+]
+failures = ["4xx", 503]
+[policy.live]
+fresh = "30s"
+override = true
+[[route]]
+name = "prices"
+host = ["Shop.Example", "*.shop.example"]
+path = "/api/{sku}"
+methods = ["GET", "POST"]
+upstream = "api"
+policy = "live"
+key = { query = ["currency", "b"], headers = ["Accept-Language"] }
+rewrite = "/v2/{sku}"
+request_headers = { remove = ["Cookie"], set = { X-From = "larder" } }
+response_headers = { add = { Vary = "Origin" } }
+fallback = { status = 203, body = "price.json" }
+"#,
+    );
+    let (upstream, route) = (&config.upstreams[0], &config.routes[0]);
+    assert_eq!(config.store.path, None);
+    assert_eq!(upstream.endpoints[0].uri, "https://a.example/base");
+    let secrets = upstream.credentials.iter();
+    let secrets: Vec<_> = secrets.map(|c| c.value.expose_secret()).collect();
+    assert_eq!(secrets, ["Bearer s3cret", "from-file"]);
+    assert!(!upstream.failures.contains(StatusCode::BAD_GATEWAY));
+    assert!(upstream.failures.contains(StatusCode::NOT_FOUND));
+    assert_eq!(
+        route.hosts,
+        [
+            HostPattern::Exact("shop.example".into()),
+            HostPattern::Suffix(".shop.example".into())
+        ]
+    );
+    let methods = route.methods.as_deref();
+    assert_eq!(
+        methods,
+        Some(&[Method::GET, Method::POST, Method::HEAD][..])
+    );
+    assert_eq!(route.policy.fresh, Some(Duration::from_secs(30)));
+    assert_eq!(
+        route.key.query,
+        QueryKey::Only(vec!["b".into(), "currency".into()])
+    );
+    assert!(route.key.host, "the upstream sees the host");
+    let fallback = route.fallback.as_ref().unwrap();
+    assert_eq!(fallback.status, 203);
+    assert_eq!(fallback.content_type, "application/json");
+    let params = route.path.params("/api/7");
+    assert_eq!(route.rewrite.apply("/api/7", params), "/v2/7");
+}
+
+#[test]
+fn all_errors_come_at_once_each_with_its_place() {
+    let text = r#"[server]
+listn = "127.0.0.1:8080"
+drain_for = 10
+
+[upstream.api]
+endpoints = ["http://127.0.0.1:9100"]
+retry = { backoff_mn = "1s" }
+
+[policy.live]
+stale_aftr = "300ms"
+
+[[route]]
+path = "/a"
+upstream = "apu"
+policy = "life"
+"#;
+    let complaints = complaints(text);
+    let wants = [
+        "conf/proxy.toml:2:1: server.listn: unknown key; did you mean `listen`?",
+        "conf/proxy.toml:3:13: server.drain_for: a duration needs a unit; write \"10ms\" or \"10s\"",
+        "conf/proxy.toml:7:11: upstream.api.retry.backoff_mn: unknown key; did you mean `backoff_min`?",
+        "conf/proxy.toml:10:1: policy.live.stale_aftr: unknown key; did you mean `stale_after`?",
+        "conf/proxy.toml:14:12: route.#1.upstream: there is no upstream named `apu`; did you mean \"api\"?",
+        "conf/proxy.toml:15:10: route.#1.policy: there is no policy named `life`; did you mean \"live\"?",
+    ];
+    assert_eq!(complaints, wants);
+}
+
+#[test]
+fn syntax_errors_have_their_place_and_a_hint() {
+    for (text, want) in [
+        ("[server]\ndrain_for = 10s\n", "conf/proxy.toml:2:"),
+        ("[server]\ndrain_for = 10s\n", "stand in quotes: \"10s\""),
+        ("[server]\nlisten = localhost\n", "text stands in quotes"),
+        ("[server\n", "conf/proxy.toml:1:"),
+        ("a = 1\na = 2\n", "conf/proxy.toml:2:1"),
+        ("= 1\n", "conf/proxy.toml:1:1"),
+    ] {
+        let all = complaints(text).join("\n");
+        assert!(all.contains(want), "{want} in {all}");
+    }
+}
+
+#[test]
+fn a_config_without_routes_is_an_error() {
+    for text in ["", BASE, "route = []\n"] {
+        let all = complaints(text).join("\n");
+        assert!(all.contains("there is no route"), "{all}");
+    }
+}
+
+/// Lines below `[upstream.api]` and what is said about them.
+#[test]
+fn a_bad_upstream_is_refused() {
+    for (lines, want) in [
+        ("endpoints = []", "endpoints: is empty"),
+        ("owner = \"x\"", "endpoints: is missing"),
+        ("endpoints = [\"api.example\"]", "\"https://api.example\""),
+        (
+            "endpoints = [\"ftp://api.example\"]",
+            "`ftp://` is not spoken",
+        ),
+        ("endpoints = [\"http://api.example?key=1\"]", "no query"),
+        (
+            "endpoints = [\"http://u:hunter2@api.example\"]",
+            "use `credentials",
+        ),
+        (
+            "endpoints = [\"http://api.example:99999\"]",
+            "a port that is none",
+        ),
+        ("endpoints = [\"http://api.example:0\"]", "port"),
+        (
+            "endpoints = [\"http://a\", \"https://b\"]",
+            "have one scheme",
+        ),
+        (
+            "endpoints = [\"http://a\", \"http://a/\"]",
+            "the same endpoint again",
+        ),
+        (
+            "retry = { backoff_min = \"2s\" }",
+            "longer than `backoff_max`",
+        ),
+        (
+            "retry = { backoff_max = \"1ms\" }",
+            "shorter than `backoff_min`",
+        ),
+        (
+            "breaker = { open_for = \"1m\" }",
+            "longer than `open_for_max`",
+        ),
+        (
+            "breaker = { failure_percent = 101 }",
+            "101 is not between 1 and 100",
+        ),
+        ("breaker = { window = \"0s\" }", "longer than zero"),
+        ("in_flight_max = 0", "0 is not between 1"),
+        ("failures = [\"6xx\"]", "not a class of statuses"),
+        ("failures = [42]", "42 is not between 200 and 599"),
+        ("protocol = \"http3\"", "`http3` is not one of"),
+        ("host = \"a b\"", "is not a host"),
+        ("ca_file = \"missing.pem\"", "cannot read conf/missing.pem"),
+        ("ca_file = \"not.pem\"", "no certificate in PEM form"),
+        (
+            "credentials = { header = \"Host\", value = { env = \"TOKEN\" } }",
+            "set `host`",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = \"hunter2\" }",
+            "never written into the config",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = { env = \"NOPE\" } }",
+            "`NOPE` is not set",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = { env = \"EMPTY\" } }",
+            "is empty",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = { env = \"BROKEN\" } }",
+            "stray newline",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = { file = \"nope\" } }",
+            "cannot read conf/nope",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = { value = \"hunter2\" } }",
+            "unknown source",
+        ),
+        (
+            "credentials = { header = \"X-A\", value = { env = \"TOKEN\", file = \"x\" } }",
+            "exactly one",
+        ),
+        ("credentials = { header = \"X-A\" }", "value: is missing"),
+    ] {
+        let endpoints = match lines.contains("endpoints") || lines.contains("owner") {
+            true => "",
+            false => "endpoints = [\"http://a\"]\n",
+        };
+        let text = format!("[upstream.api]\n{endpoints}{lines}\n{ROUTE}");
+        let errors = parse(&text, Path::new(PATH), &env()).expect_err(lines);
+        let report = errors.render(false);
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            said.iter().any(|line| line.contains(want)),
+            "{lines}: {said:?}"
+        );
+        assert!(!report.contains("hunter2"), "a secret is quoted:\n{report}");
+    }
+}
+
+/// Lines of a route and what is said about them.
+#[test]
+fn a_bad_route_is_refused() {
+    for (lines, want) in [
+        ("path = \"prices\"", "a path starts with `/`"),
+        ("path = \"/{a\"", "takes a whole segment"),
+        ("path = \"/{*a}/b\"", "has to come last"),
+        ("path = \"/{a}/{a}\"", "appears twice"),
+        ("host = \"shop.example:80\"", "has a port"),
+        ("host = \"shop..example\"", "is not a host"),
+        ("host = \"*\"", "is not a host"),
+        ("methods = [\"get\"]", "write \"GET\""),
+        ("methods = [\"TRACE\"]", "never passed on"),
+        ("methods = [\"G T\"]", "is not a method"),
+        ("methods = []", "is empty"),
+        ("deadline = \"0s\"", "longer than zero"),
+        (
+            "rewrite = \"/{b}\"",
+            "no parameter `b`; parameters of the path: `rest`",
+        ),
+        ("strip_prefix = \"/api\"", "not a whole leading part"),
+        (
+            "strip_prefix = \"/api\"\nrewrite = \"/\"",
+            "cannot both be set",
+        ),
+        ("key = { query = \"none\" }", "neither \"all\" nor a list"),
+        ("key = { headers = [\"a b\"] }", "is not a field name"),
+        (
+            "request_headers = { set = { Host = \"a\" } }",
+            "`host` cannot be changed",
+        ),
+        (
+            "request_headers = { remove = [\"Connection\"] }",
+            "belongs to the connection",
+        ),
+        (
+            "response_headers = { add = { Content-Length = \"1\" } }",
+            "belongs to the connection",
+        ),
+        (
+            "request_headers = { set = { Authorization = \"hunter2\" } }",
+            "never written",
+        ),
+        (
+            "request_headers = { set = { X-A = \"a\\nb\" } }",
+            "cannot stand in a header field",
+        ),
+        (
+            "fallback = { status = 100, body = \"price.json\" }",
+            "100 is not between",
+        ),
+        (
+            "fallback = { body = \"nope.json\" }",
+            "cannot read conf/nope.json",
+        ),
+        ("fallback = { status = 200 }", "body: is missing"),
+        ("message = \"\"", "is empty"),
+        ("whole_bytes_max = 1", "write \"1 B\""),
+    ] {
+        let path = if lines.contains("path =") {
+            ""
+        } else {
+            "path = \"/{*rest}\"\n"
+        };
+        let text = format!("{BASE}[[route]]\nupstream = \"api\"\n{path}{lines}\n");
+        let errors = parse(&text, Path::new(PATH), &env()).expect_err(lines);
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            said.iter().any(|line| line.contains(want)),
+            "{lines}: {said:?}"
+        );
+        assert!(!errors.render(false).contains("hunter2"), "{lines}");
+    }
+}
+
+#[test]
+fn a_bad_process_is_refused() {
+    for (lines, want) in [
+        (
+            "[server]\nlisten = \"127.0.0.1:9090\"",
+            "the same address as admin.listen",
+        ),
+        (
+            "[server]\nlisten = \"0.0.0.0:9090\"",
+            "the same address as admin.listen",
+        ),
+        (
+            "[server]\nheader_bytes_max = \"1 KiB\"",
+            "not between 8 KiB",
+        ),
+        ("[server]\nworkers = 0", "0 is not between 1"),
+        (
+            "[admin]\nlisten = \"0.0.0.0:9090\"",
+            "no token is asked for",
+        ),
+        ("[admin]\ntoken = \"hunter2\"", "never written"),
+        ("[store]\nmemory = \"0\"", "more than zero"),
+        ("[log]\nlevel = \"loud=high\"", "is not a filter"),
+        ("[log]\nformat = \"jsn\"", "did you mean \"json\"?"),
+        ("[dev]\nupstream = \"ap\"", "did you mean \"api\"?"),
+        (
+            "[policy.a]\nfresh_min = \"2s\"\nfresh_max = \"1s\"",
+            "longer than `fresh_max`",
+        ),
+        (
+            "[policy.a]\nspread_percent = 51",
+            "51 is not between 0 and 50",
+        ),
+        ("[policy]\nfresh = \"1s\"", "`[policy.NAME]` is expected"),
+    ] {
+        let text = format!("{BASE}{lines}\n{ROUTE}");
+        let said = complaints(&text);
+        assert!(
+            said.iter().any(|line| line.contains(want)),
+            "{lines}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn routes_that_match_equally_are_refused_with_both_lines() {
+    let route = |name: &str, more: &str| {
+        format!("[[route]]\nname = \"{name}\"\nupstream = \"api\"\n{more}\n")
+    };
+    for (a, b, is_refused) in [
+        ("path = \"/p/{a}\"", "path = \"/p/{b}\"", true),
+        ("path = \"/p/{a}\"", "path = \"/p/{*b}\"", false),
+        (
+            "path = \"/p\"\nhost = \"a.b\"",
+            "path = \"/p\"\nhost = [\"c.d\", \"A.b.\"]",
+            true,
+        ),
+        (
+            "path = \"/p\"\nhost = \"a.b\"",
+            "path = \"/p\"\nhost = \"*.b\"",
+            false,
+        ),
+        (
+            "path = \"/p\"\nmethods = [\"GET\"]",
+            "path = \"/p\"\nmethods = [\"POST\"]",
+            false,
+        ),
+        (
+            "path = \"/p\"\nmethods = [\"GET\"]",
+            "path = \"/p\"\nmethods = [\"HEAD\"]",
+            true,
+        ),
+        ("path = \"/p\"\nmethods = [\"GET\"]", "path = \"/p\"", false),
+        ("path = \"/%7ep\"", "path = \"/~p\"", true),
+    ] {
+        let text = format!("{BASE}{}{}", route("one", a), route("two", b));
+        let outcome = parse(&text, Path::new(PATH), &env());
+        assert_eq!(outcome.is_err(), is_refused, "{a} | {b}");
+        if let Err(errors) = outcome {
+            let report = errors.render(false);
+            assert!(
+                report.contains("route.two: matches the same requests as `one`"),
+                "{report}"
+            );
+            assert!(report.contains("path of `one`"), "{report}");
+        }
+    }
+}
+
+#[test]
+fn two_routes_of_one_name_are_refused() {
+    let said = complaints(&format!(
+        "{BASE}{ROUTE}methods = [\"GET\"]\n{ROUTE}methods = [\"PUT\"]\n"
+    ));
+    assert!(
+        said[0].contains("two routes are called `/{*rest}`"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_is_hardly_meant_is_a_warning_only() {
+    let config = parsed(&format!(
+        "upstream.spare.endpoints = [\"http://b\"]\npolicy.spare = {{}}\n{BASE}{ROUTE}attempt_timeout = \"11s\"\n"
+    ));
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    for want in [
+        "upstream.spare: no route leads to this upstream",
+        "policy.spare: no route uses this policy",
+        "longer than the route's `deadline`",
+    ] {
+        let is_said = |warning: &String| warning.contains(want);
+        assert!(warnings.iter().any(is_said), "{want}: {warnings:?}");
+    }
+    assert_eq!(warnings.len(), 3);
+}
+
+#[test]
+fn who_gives_an_attempt_more_time_is_told_that_a_stored_copy_keeps_it_short() {
+    for (lines, want) in [
+        ("attempt_timeout = \"8s\"", true),
+        (
+            "attempt_timeout = \"8s\"\nattempt_timeout_stale = \"8s\"",
+            false,
+        ),
+        ("attempt_timeout = \"2s\"", false),
+        ("", false),
+    ] {
+        let config = parsed(&format!(
+            "[upstream.a]\nendpoints = [\"http://a\"]\n{lines}\n[[route]]\npath = \"/x\"\nupstream = \"a\"\n"
+        ));
+        let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        let is_said = |warning: &String| warning.contains("`attempt_timeout_stale` (2s)");
+        assert_eq!(warnings.iter().any(is_said), want, "{lines}: {warnings:?}");
+    }
+}
+
+#[test]
+fn wrong_types_everywhere_are_complaints_not_panics() {
+    for table in keys::TABLES {
+        for key in table.keys {
+            for value in [
+                "1",
+                "-1.5",
+                "true",
+                "\"\"",
+                "\"\\u0000\"",
+                "[]",
+                "[[]]",
+                "{}",
+                "{ a = {} }",
+                "1979-05-27",
+            ] {
+                let heading = match table.heading {
+                    "proxy.toml" => String::new(),
+                    "[upstream.NAME]" => "[upstream.a]\n".to_owned(),
+                    "[policy.NAME]" => "[policy.a]\n".to_owned(),
+                    heading if heading.starts_with('[') => format!("{heading}\n"),
+                    heading if heading.starts_with("key") => "[route.key]\n".to_owned(),
+                    heading if heading.starts_with("request_headers") => {
+                        "[route.request_headers]\n".to_owned()
+                    }
+                    heading if heading.starts_with("fallback") => "[route.fallback]\n".to_owned(),
+                    heading => format!("[upstream.a.{}]\n", heading.split(' ').next().unwrap()),
+                };
+                let text = format!("{heading}{} = {value}\n", key.name);
+                let outcome = parse(&text, Path::new(PATH), &env());
+                assert!(outcome.is_err(), "{text}");
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[\\[\\]a-z.=\"'{} \n0-9\u{e4}\\\\*/-]{0,80}") {
+        if let Err(errors) = parse(&text, Path::new(PATH), &env()) {
+            proptest::prop_assert!(!errors.render(false).is_empty());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the cache and the layers below it tell each other about one fetch, as extensions of the request and the response.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::response::Parts;
+
+use crate::clock::Timestamp;
+
+/// What the caller has behind it, so that layers below choose well. A request extension, inserted by the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchContext {
+    /// A stored copy can answer if this fetch fails: fewer retries are worth it (`retries_max_stale`).
+    pub stale_copy: bool,
+    /// `Some`: a body of up to this many bytes is read whole inside the attempt. `None`: it is streamed.
+    pub whole_bytes_max: Option<u64>,
+    /// `Some`: a body that has not ended this long after its head is streamed all the same. `None`: it is waited for.
+    pub hold_back: Option<Duration>,
+    /// One budget of time over all attempts, to the head (or to the end of a body that is read whole).
+    pub deadline: Duration,
+    /// Time for one attempt, to the same point. A `deadline` that is nearer cuts it short, and so does the upstream's
+    /// `attempt_timeout_stale` where there is a `stale_copy`.
+    pub attempt_timeout: Duration,
+}
+
+impl Default for FetchContext {
+    /// The defaults of a route: nothing stored, streamed, 10 s over attempts of 5 s.
+    fn default() -> Self {
+        Self {
+            stale_copy: false,
+            whole_bytes_max: None,
+            hold_back: None,
+            deadline: Duration::from_secs(10),
+            attempt_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+type HeadPredicate = dyn Fn(&Parts) -> bool + Send + Sync;
+
+/// Which responses are worth reading whole, decided at their head. An optional request extension: without it every
+/// response but `text/event-stream` is, where [`FetchContext::whole_bytes_max`] asks for it.
+#[derive(Clone)]
+pub struct WholeIf(Arc<HeadPredicate>);
+
+impl WholeIf {
+    /// Reads whole where `predicate` holds (the response can be stored, say); streams at once where not.
+    pub fn new(predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(predicate))
+    }
+
+    /// Whether a response with this head is read whole.
+    pub fn holds(&self, head: &Parts) -> bool {
+        (self.0)(head)
+    }
+}
+
+impl fmt::Debug for WholeIf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WholeIf")
+    }
+}
+
+/// Attempts behind a response, at least 1. A response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempts(pub u32);
+
+/// The body of this response was not read whole: it arrives as it is read, and may still break. A response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streaming;
+
+/// Wall-clock times of the attempt that answered, for the age of RFC 9111 4.2.3. A response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// When the request was sent.
+    pub request_time: Timestamp,
+    /// When the response head arrived.
+    pub response_time: Timestamp,
+}

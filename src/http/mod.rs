@@ -1,0 +1,15 @@
+//! Words shared by all layers: bodies, problems, hop-by-hop fields. Knows no layer.
+
+pub mod body;
+pub mod fetch;
+pub mod hop;
+pub mod problem;
+pub mod uri;
+
+pub use body::{Body, BodyError};
+pub use problem::Problem;
+
+/// A request on its way through the layers.
+pub type Request = http::Request<Body>;
+/// A response on its way back.
+pub type Response = http::Response<Body>;

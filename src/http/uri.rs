@@ -1,0 +1,149 @@
+//! Paths in one spelling, so that routes and cache keys can compare bytes.
+//!
+//! RFC 3986 6.2.2: percent-encoded triplets in upper case (6.2.2.1), encoded unreserved characters decoded (6.2.2.2), dot
+//! segments removed (6.2.2.3, by 5.2.4). Nothing else: `//` stays, an encoded `/` (`%2F`) stays encoded, since to an origin
+//! both may mean something.
+
+use std::borrow::Cow;
+
+/// The path in its normal form. Borrowed where it already is, which is the usual case.
+///
+/// A dot segment that was hidden behind `%2e` is removed too. A `%` without two hexadecimal digits is left as it is.
+pub fn normalize_path(path: &str) -> Cow<'_, str> {
+    let decoded = if path.as_bytes().contains(&b'%') {
+        decode_unreserved(path)
+    } else {
+        Cow::Borrowed(path)
+    };
+    if !has_dot_segment(&decoded) {
+        return decoded;
+    }
+    Cow::Owned(remove_dot_segments(&decoded))
+}
+
+fn decode_unreserved(path: &str) -> Cow<'_, str> {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let Some(byte) = triplet(rest.as_bytes()) else {
+            out.push('%');
+            rest = &rest[1..];
+            continue;
+        };
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&rest[..3].to_ascii_uppercase());
+        }
+        rest = &rest[3..];
+    }
+    out.push_str(rest);
+    if out == path {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(out)
+}
+
+/// The byte that `%xx` at the start stands for.
+fn triplet(bytes: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+    u8::try_from(digit(1)? * 16 + digit(2)?).ok()
+}
+
+fn has_dot_segment(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    bytes.windows(2).enumerate().any(|(at, pair)| {
+        pair == b"/." && {
+            let tail = &bytes[at + 2..];
+            matches!(tail, [] | [b'/', ..] | [b'.'] | [b'.', b'/', ..])
+        }
+    })
+}
+
+/// RFC 3986 5.2.4 for a path that starts with a slash.
+fn remove_dot_segments(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        match part {
+            "." | ".." => {
+                if part == ".." {
+                    out.truncate(out.rfind('/').unwrap_or(0));
+                }
+                if is_last {
+                    out.push('/');
+                }
+            }
+            _ => {
+                out.push('/');
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_path_has_one_spelling() {
+        for (name, path, want) in [
+            ("nothing to do", "/prices/1", "/prices/1"),
+            (
+                "unreserved characters are decoded",
+                "/%7Euser/%41%2d",
+                "/~user/A-",
+            ),
+            ("triplets are in upper case", "/a%2fb%c3%a9", "/a%2Fb%C3%A9"),
+            ("reserved characters stay encoded", "/a%3Fb", "/a%3Fb"),
+            ("a broken triplet stays", "/100%/%4", "/100%/%4"),
+            ("dot segments go", "/a/./b/../c", "/a/c"),
+            ("hidden dot segments go", "/a/%2e%2E/b", "/b"),
+            (
+                "nobody climbs above the root",
+                "/../../etc/passwd",
+                "/etc/passwd",
+            ),
+            ("a last dot leaves its slash", "/a/b/.", "/a/b/"),
+            ("two last dots leave the slash before", "/a/b/..", "/a/"),
+            ("the root is kept", "/..", "/"),
+            ("empty segments are kept", "/a//b", "/a//b"),
+            (
+                "an empty segment is a segment to climb from",
+                "/a//../b",
+                "/a/b",
+            ),
+            (
+                "names that start with dots are kept",
+                "/.well-known/..a/...",
+                "/.well-known/..a/...",
+            ),
+            ("RFC 3986 5.2.4, example", "/a/b/c/./../../g", "/a/g"),
+        ] {
+            let once = normalize_path(path);
+            assert_eq!(once, want, "{name}");
+            assert_eq!(normalize_path(&once), want, "twice: {name}");
+        }
+    }
+
+    #[test]
+    fn a_normal_path_is_not_copied() {
+        for path in ["/", "/prices/1", "/a%2Fb", "/a.b/.c", "/100%"] {
+            assert!(matches!(normalize_path(path), Cow::Borrowed(_)), "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(path in "/[a-c./%2eE7~]{0,24}") {
+            let once = normalize_path(&path).into_owned();
+            proptest::prop_assert_eq!(normalize_path(&once), once.as_str());
+            proptest::prop_assert!(once.starts_with('/'));
+        }
+    }
+}
