@@ -14,6 +14,8 @@
 //! Below the cache every service answers `Result<Response, Failure>`; above it every service answers. `stack` is the only
 //! place that knows all layers, `app` owns every task.
 
+pub mod listener;
+
 pub mod clock;
 pub mod config;
 pub mod failure;
