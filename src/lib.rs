@@ -15,6 +15,7 @@
 //! place that knows all layers, `app` owns every task.
 
 pub mod listener;
+pub mod route;
 
 pub mod clock;
 pub mod config;
