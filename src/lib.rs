@@ -16,6 +16,7 @@
 
 pub mod listener;
 pub mod route;
+pub mod store;
 
 pub mod clock;
 pub mod config;
