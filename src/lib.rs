@@ -17,6 +17,8 @@
 pub mod listener;
 pub mod route;
 pub mod store;
+pub mod resilience;
+pub mod upstream;
 
 pub mod clock;
 pub mod config;

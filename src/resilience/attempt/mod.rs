@@ -1,0 +1,301 @@
+//! Attempt: one try at the upstream, in bounded time, with an end that is either an answer or a failure.
+//!
+//! `bulkhead -> [attempt] -> balance`
+//!
+//! Where the caller has something better than a broken answer ([`FetchContext::whole_bytes_max`]) the body is read to its
+//! end here, so that a truncated, reset or dripping one is a failure that can be retried or hidden. Where there is nothing
+//! better it is only held back for a while in the hope of its end ([`FetchContext::hold_back`]). Everything else streams,
+//! marked [`Streaming`], under an idle timeout. A status in `failures` is a failure, its answer kept where it is small
+//! enough and does not keep the failure waiting.
+//!
+//! # Invariants
+//!
+//! - A response without [`Streaming`] has its whole body here, and as long as `Content-Length` says.
+//! - The attempt ends at the fetch's deadline if that is nearer than its own timeout: with [`Cause::Deadline`] where no
+//!   head had come, so that whoever counts failures below the deadline sees it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Method, StatusCode, header, response::Parts};
+use tokio::time::{Instant, timeout_at};
+use tower::{Layer, Service};
+
+use super::{
+    Attempts, FetchContext, Progress, Streaming, Timing, UpstreamStats, WholeIf, moved_on,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::UpstreamConfig,
+    failure::{Cause, Failure, Sent, UpstreamAnswer},
+    http::{Body, BodyError, Request, Response},
+};
+
+mod idle;
+mod retry_after;
+mod whole;
+
+use idle::idle_limited;
+use retry_after::retry_after;
+use whole::{Read, read_whole};
+
+/// How long the body of a failing status is waited for. The status alone decides what happens next, and a retry or a stored
+/// answer is worth more than the upstream's words about it: they usually come with the head, so this is only patience for
+/// a slow network.
+const ERROR_BODY_WAIT: Duration = Duration::from_millis(250);
+
+/// The attempts of one upstream.
+#[derive(Clone, Debug)]
+pub struct AttemptLayer {
+    upstream: Arc<UpstreamConfig>,
+    clock: Clock,
+    stats: Arc<UpstreamStats>,
+}
+
+impl AttemptLayer {
+    /// Limits and failing statuses by `upstream`; `clock` dates requests and responses ([`Timing`]).
+    pub fn new(upstream: Arc<UpstreamConfig>, clock: Clock, stats: Arc<UpstreamStats>) -> Self {
+        Self {
+            upstream,
+            clock,
+            stats,
+        }
+    }
+}
+
+impl<S> Layer<S> for AttemptLayer {
+    type Service = Attempt<S>;
+
+    fn layer(&self, inner: S) -> Attempt<S> {
+        Attempt {
+            inner,
+            shared: self.clone(),
+        }
+    }
+}
+
+/// Makes one attempt per call.
+#[derive(Clone, Debug)]
+pub struct Attempt<S> {
+    inner: S,
+    shared: AttemptLayer,
+}
+
+impl<S> Service<Request> for Attempt<S>
+where
+    S: Service<Request, Response = Response, Error = Failure>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Failure;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let shared = self.shared.clone();
+        let wishes = Wishes::of(&request, &shared.upstream);
+        let request_time = shared.clock.now();
+        shared.stats.attempted();
+        if let Some(progress) = &wishes.progress {
+            progress.attempt_begun();
+        }
+        let head = self.inner.call(request);
+        Box::pin(async move {
+            let progress = wishes.progress.clone();
+            let result = shared.attempt(head, wishes, request_time).await;
+            if let Some(progress) = progress {
+                let sent = result
+                    .as_ref()
+                    .map_or_else(Failure::sent, |_| Sent::MayHaveActed);
+                progress.attempt_ended(sent);
+            }
+            result.map_err(|failure| {
+                shared.stats.failed(failure.cause());
+                failure.with_attempts(1)
+            })
+        })
+    }
+}
+
+/// Boxed: what gets here is a miss already.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
+
+// --- Wishes ---
+
+/// What the request asks of this attempt.
+struct Wishes {
+    method: Method,
+    whole_bytes_max: Option<u64>,
+    whole_if: Option<WholeIf>,
+    hold_back: Option<Duration>,
+    ends_at: Instant,
+    /// Why it ends then.
+    cut_off: Cause,
+    progress: Option<Progress>,
+}
+
+impl Wishes {
+    fn of(request: &Request, upstream: &UpstreamConfig) -> Self {
+        let extensions = request.extensions();
+        let context = extensions.get::<FetchContext>();
+        let progress = extensions.get::<Progress>().cloned();
+        let timeout = match context {
+            // A hung refresh holds its key's fetch, and a probe of a half-open breaker, for as long as it may take.
+            Some(wish) if wish.stale_copy => {
+                wish.attempt_timeout.min(upstream.attempt_timeout_stale)
+            }
+            Some(wish) => wish.attempt_timeout,
+            None => upstream.attempt_timeout,
+        };
+        let timeout_at = moved_on(Instant::now(), timeout);
+        let deadline = progress.as_ref().map(Progress::deadline);
+        let (ends_at, cut_off) = match deadline {
+            Some(deadline) if deadline <= timeout_at => (deadline, Cause::Deadline),
+            _ => (timeout_at, Cause::ResponseTimeout),
+        };
+        Self {
+            method: request.method().clone(),
+            whole_bytes_max: context.and_then(|wish| wish.whole_bytes_max),
+            whole_if: extensions.get().cloned(),
+            hold_back: context.and_then(|wish| wish.hold_back),
+            ends_at,
+            cut_off,
+            progress,
+        }
+    }
+
+    /// Up to which size to read this response whole.
+    fn whole_bytes_max(&self, head: &Parts) -> Option<u64> {
+        // It has no end to wait for.
+        let worth_it = !is_event_stream(&head.headers)
+            && self.whole_if.as_ref().is_none_or(|whole| whole.holds(head));
+        self.whole_bytes_max.filter(|_| worth_it)
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+// --- AttemptLayer ---
+
+impl AttemptLayer {
+    async fn attempt(
+        &self,
+        head: impl Future<Output = Result<Response, Failure>>,
+        wishes: Wishes,
+        request_time: Timestamp,
+    ) -> Result<Response, Failure> {
+        let response = match timeout_at(wishes.ends_at, head).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Failure::new(wishes.cut_off, Sent::MayHaveActed)),
+        };
+        let (mut head, body) = response.into_parts();
+        let response_time = self.clock.now();
+        if self.upstream.failures.contains(head.status) {
+            return Err(self.status_failure(head, body, &wishes).await);
+        }
+        let body = if is_bodiless(&wishes.method, head.status) {
+            Body::empty()
+        } else {
+            self.body(&mut head, body, &wishes).await?
+        };
+        head.extensions.insert(Attempts(1));
+        head.extensions.insert(Timing {
+            request_time,
+            response_time,
+        });
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Read whole where that is wished and possible, else streamed.
+    async fn body(&self, head: &mut Parts, body: Body, wishes: &Wishes) -> Result<Body, Failure> {
+        let body = match wishes.whole_bytes_max(head) {
+            // What is here already needs no waiting, wished or not.
+            None => match body.bytes() {
+                Some(bytes) => return checked(head, bytes),
+                None => body,
+            },
+            Some(bytes_max) => {
+                let hold_until = wishes.hold_back.map(|hold_back| Instant::now() + hold_back);
+                let reading = read_whole(body, bytes_max, hold_until);
+                let Ok(read) = timeout_at(wishes.ends_at, reading).await else {
+                    return Err(body_failure(&BodyError::Timeout));
+                };
+                match read.map_err(|error| body_failure(&error))? {
+                    Read::Whole(bytes) => return checked(head, bytes),
+                    Read::Part(body) => body,
+                }
+            }
+        };
+        head.extensions.insert(Streaming);
+        Ok(idle_limited(body, self.upstream.body_idle_timeout))
+    }
+
+    /// The failure a failing status is, with the answer where it is small enough and arrives in time.
+    async fn status_failure(&self, head: Parts, body: Body, wishes: &Wishes) -> Failure {
+        let retry_after = retry_after(
+            &head.headers,
+            self.clock.now(),
+            self.upstream.retry_after_max,
+        );
+        let body = if is_bodiless(&wishes.method, head.status) {
+            Body::empty()
+        } else {
+            body
+        };
+        let until = wishes.ends_at.min(Instant::now() + ERROR_BODY_WAIT);
+        let read = timeout_at(until, read_whole(body, self.upstream.error_bytes_max, None));
+        let failure = match read.await {
+            Ok(Ok(Read::Whole(body))) => Failure::from_answer(UpstreamAnswer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            }),
+            // The status alone says that it failed.
+            _ => Failure::new(Cause::Status(head.status), Sent::MayHaveActed),
+        };
+        failure.with_retry_after(retry_after)
+    }
+}
+
+/// RFC 9110 6.4.1: these have no content, whatever their fields say.
+fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// A body that is here, if it is as long as it was announced (RFC 9112 6.3, RFC 9113 8.1.1).
+fn checked(head: &Parts, bytes: bytes::Bytes) -> Result<Body, Failure> {
+    let announced = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced != bytes.len() as u64) {
+        return Err(Failure::new(Cause::ResponseIncomplete, Sent::MayHaveActed));
+    }
+    Ok(Body::full(bytes))
+}
+
+fn body_failure(error: &BodyError) -> Failure {
+    let cause = match error {
+        BodyError::Timeout => Cause::BodyTimeout,
+        _ => Cause::ResponseIncomplete,
+    };
+    Failure::new(cause, Sent::MayHaveActed).with_source(error.clone())
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! Reading a body whole, or finding out that it is too large to, or too slow.
+//!
+//! Trailers of a body that was read whole are dropped: RFC 9110 6.5.1 lets a recipient discard them, and a stored
+//! response has no place for them. A streamed body keeps its own.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::http::{Body, BodyError};
+
+/// What came of reading.
+pub(super) enum Read {
+    /// The end was reached.
+    Whole(Bytes),
+    /// There is more than the limit, or it takes longer than it is held back: what was read, and the rest behind it.
+    Part(Body),
+}
+
+/// Reads `body` to its end, until it is known to be larger than `bytes_max`, or until `hold_until`.
+pub(super) async fn read_whole(
+    mut body: Body,
+    bytes_max: u64,
+    hold_until: Option<Instant>,
+) -> Result<Read, BodyError> {
+    if let Some(bytes) = body.bytes()
+        && bytes.len() as u64 <= bytes_max
+    {
+        return Ok(Read::Whole(bytes));
+    }
+    if body.size_hint().lower() > bytes_max {
+        return Ok(Read::Part(body));
+    }
+    let mut read = Pieces::default();
+    loop {
+        let frame = match hold_until {
+            Some(hold_until) => timeout_at(hold_until, body.frame()).await,
+            None => Ok(body.frame().await),
+        };
+        match frame {
+            Ok(None) => return Ok(Read::Whole(read.into_bytes())),
+            Ok(Some(frame)) => {
+                if let Ok(data) = frame?.into_data() {
+                    read.push(data);
+                }
+            }
+            Err(_held_long_enough) => return Ok(Read::Part(read.before(body))),
+        }
+        if read.len > bytes_max {
+            return Ok(Read::Part(read.before(body)));
+        }
+    }
+}
+
+/// Bytes as they came. One piece, the usual case, is never copied.
+#[derive(Default)]
+struct Pieces {
+    first: Bytes,
+    more: BytesMut,
+    len: u64,
+}
+
+impl Pieces {
+    fn push(&mut self, data: Bytes) {
+        self.len += data.len() as u64;
+        if self.first.is_empty() {
+            self.first = data;
+        } else {
+            self.more.extend_from_slice(&data);
+        }
+    }
+
+    /// What was read, then the rest.
+    fn before(self, rest: Body) -> Body {
+        let read = Some(self.into_bytes()).filter(|read| !read.is_empty());
+        Body::stream(Prefixed { read, rest })
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.more.is_empty() {
+            return self.first;
+        }
+        let mut all = BytesMut::with_capacity(self.first.len() + self.more.len());
+        all.extend_from_slice(&self.first);
+        all.extend_from_slice(&self.more);
+        all.freeze()
+    }
+}
+
+/// What was read already, then the rest.
+struct Prefixed {
+    read: Option<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for Prefixed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.read.take() {
+            Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.read.as_ref().map_or(0, |read| read.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(read.saturating_add(rest.lower()));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(read.saturating_add(upper));
+        }
+        hint
+    }
+}

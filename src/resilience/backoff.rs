@@ -1,0 +1,94 @@
+//! Backoff: how long to wait before the next attempt. The only file that knows the `backoff` crate.
+//!
+//! Full jitter: a delay is drawn evenly between zero and an edge that doubles from `backoff_min` to `backoff_max`, so
+//! that many fetches that failed together do not come back together.
+
+use std::{fmt, time::Duration};
+
+use backoff::{ExponentialBackoff, backoff::Backoff as _};
+
+use crate::config::RetryConfig;
+
+/// A source of growing delays.
+pub trait Delays: fmt::Debug + Send {
+    /// The delay before the next attempt.
+    fn next_delay(&mut self) -> Duration;
+}
+
+/// Delays between zero and a doubling edge.
+#[derive(Clone, Debug)]
+pub struct FullJitter {
+    edges: ExponentialBackoff,
+    edge_max: Duration,
+}
+
+impl FullJitter {
+    /// Edges from `backoff_min`, doubled each time, to `backoff_max`.
+    pub fn new(config: &RetryConfig) -> Self {
+        let edge_min = config.backoff_min.min(config.backoff_max);
+        // The crate draws from interval * (1 +- factor): half the edge with factor 1 is zero to the edge.
+        let edges = ExponentialBackoff {
+            current_interval: edge_min / 2,
+            initial_interval: edge_min / 2,
+            randomization_factor: 1.0,
+            multiplier: 2.0,
+            max_interval: config.backoff_max / 2,
+            // Its clock is not tokio's, and the deadline already ends the fetch.
+            max_elapsed_time: None,
+            ..ExponentialBackoff::default()
+        };
+        Self {
+            edges,
+            edge_max: config.backoff_max,
+        }
+    }
+}
+
+impl Delays for FullJitter {
+    fn next_delay(&mut self) -> Duration {
+        let delay = self.edges.next_backoff().unwrap_or(self.edge_max);
+        // It rounds up by a nanosecond at the edge.
+        delay.min(self.edge_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn retry(min_millis: u64, max_millis: u64) -> RetryConfig {
+        RetryConfig {
+            retries_max: 9,
+            retries_max_stale: 9,
+            backoff_min: Duration::from_millis(min_millis),
+            backoff_max: Duration::from_millis(max_millis),
+            budget_percent: 20,
+            budget_min_per_second: 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_delay_lies_between_zero_and_its_edge(min in 0u64..500, max in 0u64..2_000) {
+            let mut delays = FullJitter::new(&retry(min, max));
+            let mut edge = min.min(max);
+            for _ in 0..12 {
+                let delay = delays.next_delay();
+                prop_assert!(delay <= Duration::from_millis(edge) + Duration::from_nanos(2));
+                prop_assert!(delay <= Duration::from_millis(max));
+                edge = (edge * 2).min(max);
+            }
+        }
+    }
+
+    #[test]
+    fn delays_spread_over_the_whole_interval() {
+        let drawn: Vec<_> = (0..400)
+            .map(|_| FullJitter::new(&retry(100, 1_000)).next_delay())
+            .collect();
+        assert!(drawn.iter().any(|delay| *delay < Duration::from_millis(25)));
+        assert!(drawn.iter().any(|delay| *delay > Duration::from_millis(75)));
+    }
+}

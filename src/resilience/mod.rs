@@ -1,0 +1,44 @@
+//! Resilience: what stands between the cache and an upstream that may be slow, down or rate-limited.
+//!
+//! `cache -> coalesce -> contract -> [deadline -> retry -> breaker -> bulkhead -> attempt] -> balance`
+//!
+//! Every layer is a `tower` service over [`crate::http::Request`] that answers `Result<Response, Failure>`; none turns a
+//! failure into an answer. What the caller wishes and what the layers learn travels as extensions (`http/fetch.rs`).
+//!
+//! # Invariants
+//!
+//! - Whatever a layer takes (permit, probe slot, budget) is given back on every path: end, error, panic, cancellation.
+//! - A request that may have been acted on is sent again only if its method is idempotent (RFC 9110 9.2.2).
+//! - Nothing here waits without a bound.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub mod attempt;
+pub mod backoff;
+mod body;
+pub mod breaker;
+pub mod bulkhead;
+pub mod deadline;
+pub mod events;
+pub mod progress;
+pub mod retry;
+pub mod stats;
+
+pub use attempt::AttemptLayer;
+pub use breaker::BreakerLayer;
+pub use bulkhead::BulkheadLayer;
+pub use deadline::DeadlineLayer;
+pub use events::{Events, UpstreamEvent};
+pub use progress::Progress;
+pub use retry::RetryLayer;
+pub use stats::{LastFailure, StatsSnapshot, UpstreamStats};
+
+pub use crate::http::fetch::{Attempts, FetchContext, Streaming, Timing, WholeIf};
+
+/// `now` moved on by `duration`. One that no clock can represent is as good as thirty years.
+fn moved_on(now: Instant, duration: Duration) -> Instant {
+    now.checked_add(duration)
+        .unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 24 * 3600))
+}

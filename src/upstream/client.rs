@@ -1,0 +1,295 @@
+//! Client: one endpoint over pooled connections, HTTP/1.1 and HTTP/2, TLS where the endpoint says so.
+//!
+//! `balance -> [client] -> network`
+//!
+//! Turns a request for a path into one for this endpoint, and every error into a [`Failure`] that says what was sent.
+//! Never tries again by itself: retries are counted, budgeted and seen elsewhere. Informational responses (1xx) are
+//! ignored, as RFC 9110 15.2 allows.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, StatusCode, Uri, Version, header, uri::Authority, uri::PathAndQuery};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{
+            HttpConnector,
+            dns::{GaiAddrs, GaiResolver, Name},
+        },
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use rustls::ClientConfig;
+use tokio::{net::TcpStream, time::timeout};
+use tower::Service;
+
+use super::{
+    UpstreamError,
+    cause::{self, ConnectElapsed, Unresolved},
+    credentials::Credentials,
+};
+use crate::{
+    config::{UpstreamConfig, UpstreamHost, UpstreamProtocol},
+    failure::{Cause, Failure, Sent},
+    http::{Body, Request, Response, hop},
+};
+
+/// An HTTP/2 connection with requests on it is asked for a sign of life this often …
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
+/// … and is dead without one for this long.
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest response head over HTTP/2; hyper's own 16 KiB is less than it takes over HTTP/1.1.
+const HTTP2_HEADER_BYTES_MAX: u32 = 64 * 1024;
+
+/// Speaks to one endpoint. Clones share its connections.
+#[derive(Clone)]
+pub struct EndpointClient {
+    client: Client<Connector, Body>,
+    target: Arc<Target>,
+}
+
+/// Boxed: what gets here is a miss already.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
+
+impl EndpointClient {
+    /// A client for `endpoint`, one of `upstream`'s. Connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError::Endpoint`] if it has no scheme or host; [`UpstreamError::Credential`].
+    pub fn new(
+        upstream: &UpstreamConfig,
+        endpoint: &Uri,
+        tls: ClientConfig,
+    ) -> Result<Self, UpstreamError> {
+        let target = Target::new(upstream, endpoint)?;
+        let connector = Connector {
+            inner: https_connector(upstream.protocol, tls),
+            endpoint: endpoint.clone(),
+            timeout: upstream.connect_timeout,
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(upstream.pool_idle_timeout)
+            .pool_max_idle_per_host(upstream.pool_idle_max)
+            .http2_only(upstream.protocol == UpstreamProtocol::Http2)
+            .http2_max_header_list_size(HTTP2_HEADER_BYTES_MAX)
+            .http2_keep_alive_interval(HTTP2_PING_EVERY)
+            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .retry_canceled_requests(false)
+            .set_host(false)
+            .build(connector);
+        Ok(Self {
+            client,
+            target: Arc::new(target),
+        })
+    }
+}
+
+impl Service<Request> for EndpointClient {
+    type Response = Response;
+    type Error = Failure;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if let Err(failure) = self.target.aim(&mut request) {
+            return Box::pin(std::future::ready(Err(failure)));
+        }
+        let response = self.client.request(request);
+        Box::pin(async move { received(response.await.map_err(cause::failure)?) })
+    }
+}
+
+fn received(response: http::Response<hyper::body::Incoming>) -> Result<Response, Failure> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // `Upgrade` is never passed on, so nobody asked for this (RFC 9110 15.2.2).
+        return Err(Failure::new(Cause::Protocol, Sent::MayHaveActed)
+            .with_source("switched protocols unasked"));
+    }
+    let mut response = response.map(Body::received);
+    hop::strip_response(response.headers_mut());
+    Ok(response)
+}
+
+// --- Target ---
+
+/// How a request is aimed at the endpoint.
+struct Target {
+    endpoint: Uri,
+    authority: Authority,
+    /// Without a trailing slash; empty for none.
+    base_path: Box<str>,
+    host: UpstreamHost,
+    /// HTTP/2 may be spoken: then the URI's authority is what the upstream sees.
+    http2: bool,
+    credentials: Credentials,
+}
+
+impl Target {
+    fn new(upstream: &UpstreamConfig, endpoint: &Uri) -> Result<Self, UpstreamError> {
+        let unusable = || UpstreamError::Endpoint {
+            uri: endpoint.to_string(),
+        };
+        let (Some(scheme), Some(authority)) = (endpoint.scheme_str(), endpoint.authority()) else {
+            return Err(unusable());
+        };
+        // Of `user:password@host` only the host is anybody's business (RFC 9110 4.2.4).
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let authority = host.parse().map_err(|_| unusable())?;
+        let tls = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return Err(unusable()),
+        };
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            authority,
+            base_path: endpoint.path().trim_end_matches('/').into(),
+            host: upstream.host.clone(),
+            http2: match upstream.protocol {
+                UpstreamProtocol::Auto => tls,
+                UpstreamProtocol::Http1 => false,
+                UpstreamProtocol::Http2 => true,
+            },
+            credentials: Credentials::new(&upstream.credentials)?,
+        })
+    }
+
+    fn aim(&self, request: &mut Request) -> Result<(), Failure> {
+        let host = self.host(request);
+        *request.uri_mut() = self
+            .uri(request.uri(), &host)
+            .map_err(|error| Failure::new(Cause::Internal, Sent::Nothing).with_source(error))?;
+        // The pool picks the version; hyper refuses a request that insists on another.
+        *request.version_mut() = Version::HTTP_11;
+        request.extensions_mut().clear();
+        let headers = request.headers_mut();
+        // The listener has done so already; this is the guard at the other border.
+        hop::strip_request(headers);
+        if headers.contains_key(header::TE) && !self.http2 {
+            // RFC 9110 10.1.4: in HTTP/1.1 `TE` travels only with a `Connection` that names it.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        headers.insert(header::HOST, host);
+        self.credentials.apply(headers);
+        Ok(())
+    }
+
+    fn host(&self, request: &Request) -> HeaderValue {
+        let preserved = match &self.host {
+            UpstreamHost::Fixed(value) => return value.clone(),
+            UpstreamHost::Endpoint => None,
+            UpstreamHost::Preserve => request.headers().get(header::HOST).cloned(),
+        };
+        preserved.unwrap_or_else(|| {
+            HeaderValue::from_str(self.authority.as_str())
+                .expect("an authority has only characters a field can carry")
+        })
+    }
+
+    /// With HTTP/2 and a preserved host the pool is split by the hosts that come in; the routes' own bound them, and
+    /// `pool_idle_timeout` ends what is left over.
+    fn uri(&self, path: &Uri, host: &HeaderValue) -> Result<Uri, http::Error> {
+        // RFC 9113 8.3.1: `:authority` and `Host` must agree. The connector goes to the endpoint whatever it says.
+        let authority = self
+            .http2
+            .then(|| Authority::try_from(host.as_bytes()).ok())
+            .flatten()
+            .unwrap_or_else(|| self.authority.clone());
+        let path = path.path_and_query().map_or("/", PathAndQuery::as_str);
+        let builder = Uri::builder()
+            .scheme(self.endpoint.scheme_str().unwrap_or("http"))
+            .authority(authority);
+        if self.base_path.is_empty() {
+            builder.path_and_query(path).build()
+        } else {
+            let joined = format!("{}{path}", self.base_path);
+            builder.path_and_query(joined).build()
+        }
+    }
+}
+
+// --- Connector ---
+
+/// Connects to its endpoint, whatever authority a request names, within `connect_timeout`.
+#[derive(Clone)]
+struct Connector {
+    inner: HttpsConnector<HttpConnector<Resolver>>,
+    endpoint: Uri,
+    timeout: Duration,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn https_connector(
+    protocol: UpstreamProtocol,
+    tls: ClientConfig,
+) -> HttpsConnector<HttpConnector<Resolver>> {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let builder = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http();
+    match protocol {
+        UpstreamProtocol::Auto => builder.enable_all_versions().wrap_connector(tcp),
+        UpstreamProtocol::Http1 => builder.enable_http1().wrap_connector(tcp),
+        UpstreamProtocol::Http2 => builder.enable_http2().wrap_connector(tcp),
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let limit = self.timeout;
+        let connecting = timeout(limit, self.inner.call(self.endpoint.clone()));
+        Box::pin(async move {
+            match connecting.await {
+                Ok(result) => result,
+                Err(_) => Err(ConnectElapsed(limit).into()),
+            }
+        })
+    }
+}
+
+/// The system's resolver, its errors told apart from those of connecting.
+#[derive(Clone)]
+struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = GaiAddrs;
+    type Error = Unresolved;
+    type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, Unresolved>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
+        self.0.poll_ready(cx).map_err(Unresolved)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolving = self.0.call(name);
+        Box::pin(async move { resolving.await.map_err(Unresolved) })
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,190 @@
+//! Upstream: the third-party API as the stack sees it. Its endpoints, its connections, and what all its routes share.
+//!
+//! `attempt -> [balance -> client] -> network`
+//!
+//! [`Upstream`] is built once per `[upstream.NAME]`; every route that leads there takes its layers from it, so that
+//! budget, breaker, bulkhead and connections are one per upstream. In which order they stand is `stack.rs`'s business.
+//!
+//! # Invariants
+//!
+//! - Credentials are added last and appear in no log, no `Debug` output and no stored response.
+//! - Hop-by-hop fields (RFC 9110 7.6.1) pass in neither direction.
+//! - A failure says truly whether anything was sent; in doubt it may have been acted on.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    clock::Clock,
+    config::UpstreamConfig,
+    resilience::{
+        AttemptLayer, BreakerLayer, BulkheadLayer, DeadlineLayer, Events, RetryLayer,
+        StatsSnapshot, UpstreamStats, breaker::BreakerSnapshot,
+    },
+};
+
+pub mod balance;
+mod cause;
+pub mod client;
+pub mod credentials;
+pub mod endpoint;
+pub mod tls;
+
+pub use balance::{Balance, ServedBy};
+pub use endpoint::EndpointSnapshot;
+
+/// What keeps an upstream from being set up: all of it is found at start, none of it later.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No endpoint.
+    #[error("upstream.{upstream}.endpoints is empty; name at least one URL")]
+    NoEndpoint {
+        /// The upstream.
+        upstream: Arc<str>,
+    },
+    /// An endpoint that cannot be connected to.
+    #[error(
+        "`{uri}` is not an endpoint; write scheme and host, as in \"https://api.vendor.example\""
+    )]
+    Endpoint {
+        /// As configured.
+        uri: String,
+    },
+    /// The CA file cannot be read.
+    #[error("cannot read the certificates in {}; check `ca_file` and its permissions", path.display())]
+    CaFile {
+        /// `ca_file`
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The CA file holds nothing to trust.
+    #[error("no usable certificate in {}; `ca_file` has to be PEM with at least one CERTIFICATE block", path.display())]
+    CaFileEmpty {
+        /// `ca_file`
+        path: PathBuf,
+    },
+    /// The system has no certificate authorities.
+    #[error(
+        "no certificate authorities on this system; install its ca-certificates package or set `ca_file`"
+    )]
+    NoSystemRoots,
+    /// rustls does not take the settings.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// A credential that cannot be sent. Never shows the value.
+    #[error(
+        "the credential for field `{header}` has bytes that a field cannot carry; look for a line break at its end"
+    )]
+    Credential {
+        /// Its field.
+        header: http::HeaderName,
+    },
+}
+
+/// One third-party API: what its routes share. Clones share all of it.
+#[derive(Clone)]
+pub struct Upstream {
+    config: Arc<UpstreamConfig>,
+    clock: Clock,
+    stats: Arc<UpstreamStats>,
+    retry: RetryLayer,
+    breaker: BreakerLayer,
+    bulkhead: BulkheadLayer,
+    balance: Balance,
+}
+
+/// An upstream at one moment.
+#[derive(Clone, Debug)]
+pub struct UpstreamSnapshot {
+    /// Counts since start.
+    pub stats: StatsSnapshot,
+    /// Its breaker.
+    pub breaker: BreakerSnapshot,
+    /// Requests with it, streaming bodies included.
+    pub in_flight: usize,
+    /// Its endpoints, in the order of its config.
+    pub endpoints: Vec<EndpointSnapshot>,
+}
+
+impl Upstream {
+    /// Sets the upstream up; connects to nothing yet. Reads `ca_file` or the system's certificates where an endpoint is
+    /// `https://`.
+    ///
+    /// # Errors
+    ///
+    /// What the config could not check: certificates, credentials. All of it is a reason not to start.
+    pub fn new(
+        config: Arc<UpstreamConfig>,
+        clock: Clock,
+        events: Events,
+    ) -> Result<Self, UpstreamError> {
+        let stats = Arc::new(UpstreamStats::new(clock.clone()));
+        Ok(Self {
+            retry: RetryLayer::new(config.retry, Arc::clone(&stats)),
+            breaker: BreakerLayer::new(Arc::clone(&config), events, Arc::clone(&stats)),
+            bulkhead: BulkheadLayer::new(config.in_flight_max, Arc::clone(&stats)),
+            balance: Balance::new(endpoint::endpoints(&config)?),
+            config,
+            clock,
+            stats,
+        })
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &Arc<UpstreamConfig> {
+        &self.config
+    }
+
+    /// One budget of time over all attempts. Outermost of these.
+    pub fn deadline_layer(&self) -> DeadlineLayer {
+        DeadlineLayer::new(Arc::clone(&self.stats))
+    }
+
+    /// Retries inside the upstream's budget.
+    pub fn retry_layer(&self) -> RetryLayer {
+        self.retry.clone()
+    }
+
+    /// The upstream's breaker.
+    pub fn breaker_layer(&self) -> BreakerLayer {
+        self.breaker.clone()
+    }
+
+    /// The upstream's compartment.
+    pub fn bulkhead_layer(&self) -> BulkheadLayer {
+        self.bulkhead.clone()
+    }
+
+    /// One try in bounded time. Innermost of these.
+    pub fn attempt_layer(&self) -> AttemptLayer {
+        AttemptLayer::new(
+            Arc::clone(&self.config),
+            self.clock.clone(),
+            Arc::clone(&self.stats),
+        )
+    }
+
+    /// The endpoints, as one service.
+    pub fn balance(&self) -> Balance {
+        self.balance.clone()
+    }
+
+    /// What metrics and status pages show.
+    pub fn snapshot(&self) -> UpstreamSnapshot {
+        UpstreamSnapshot {
+            stats: self.stats.snapshot(),
+            breaker: self.breaker.snapshot(),
+            in_flight: self.bulkhead.in_flight(),
+            endpoints: self.balance.snapshot(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) use client::tests::config as client_config;
+
+#[cfg(test)]
+#[path = "stack_tests.rs"]
+mod tests;
