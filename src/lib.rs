@@ -16,6 +16,7 @@
 
 pub mod listener;
 pub mod route;
+pub mod cache;
 pub mod store;
 pub mod resilience;
 pub mod upstream;

@@ -1,0 +1,230 @@
+//! From a stored response, or from a failure, to the answer a client gets.
+//!
+//! This is the only place where a [`Failure`] turns into an answer. Down the ladder: the last known good response, the
+//! route's fallback document, the upstream's own error response, a problem made here (RFC 9457).
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+
+use super::{
+    entry::StoredResponse,
+    freshness::Verdict,
+    status::{CacheStatus, append_proxy_status, set_age},
+    validate::{into_not_modified, is_not_modified},
+};
+use crate::{
+    config::RouteConfig,
+    failure::{Cause, Failure},
+    http::{Body, Response, problem::Problem},
+    observe::Outcome,
+};
+
+/// What a request came to, for the log line and the metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Note {
+    /// The closed set of ends a request can have.
+    pub outcome: Outcome,
+    /// Age of the stored response that answered.
+    pub age: Option<Duration>,
+    /// Attempts upstream that this request waited for.
+    pub attempts: u32,
+    /// What failed behind it.
+    pub cause: Option<Cause>,
+}
+
+impl Note {
+    /// Nothing but the outcome.
+    pub fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            age: None,
+            attempts: 0,
+            cause: None,
+        }
+    }
+}
+
+/// A response and what is known about how it came about.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the client gets.
+    pub response: Response,
+    /// What operators get.
+    pub note: Note,
+}
+
+/// A stored response as the answer to this request. A client that has it already gets a 304.
+pub(super) fn from_stored(
+    method: &Method,
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    age: Duration,
+    cache_status: &CacheStatus,
+    note: Note,
+) -> Answer {
+    let mut headers = stored.headers.clone();
+    set_age(&mut headers, age);
+    cache_status.append_to(&mut headers);
+    let not_modified = is_not_modified(request, stored.status, &stored.headers);
+    let body = if not_modified {
+        into_not_modified(&mut headers);
+        Body::empty()
+    } else if method == Method::HEAD {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
+        Body::empty()
+    } else {
+        Body::full(stored.body.clone())
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = if not_modified {
+        StatusCode::NOT_MODIFIED
+    } else {
+        stored.status
+    };
+    *response.headers_mut() = headers;
+    Answer {
+        response,
+        note: Note {
+            age: Some(age),
+            ..note
+        },
+    }
+}
+
+/// The answer where the upstream failed. `copy`: what is stored, and what it may be used for.
+pub(super) fn from_failure(
+    route: &RouteConfig,
+    request: &Parts,
+    copy: Option<(&StoredResponse, &Verdict)>,
+    failure: &Failure,
+    cache_status: CacheStatus,
+) -> Answer {
+    let note = |outcome| Note {
+        outcome,
+        age: None,
+        attempts: failure.attempts(),
+        cause: Some(failure.cause()),
+    };
+    let cache_status = CacheStatus {
+        forward_status: failure.answer().map(|answer| answer.status),
+        ..cache_status
+    };
+    let mut answer = match copy {
+        Some((stored, verdict)) if verdict.is_last_known_good() => {
+            let cache_status = CacheStatus {
+                ttl_secs: Some(verdict.ttl_secs()),
+                detail: Some("stale-if-error"),
+                ..cache_status
+            };
+            from_stored(
+                &request.method,
+                &request.headers,
+                stored,
+                verdict.age,
+                &cache_status,
+                note(Outcome::StaleIfError),
+            )
+        }
+        copy => {
+            let (mut response, outcome, detail) =
+                without_copy(route, request, copy.is_some(), failure);
+            let cache_status = CacheStatus {
+                detail: Some(detail),
+                ..cache_status
+            };
+            cache_status.append_to(response.headers_mut());
+            Answer {
+                response,
+                note: note(outcome),
+            }
+        }
+    };
+    append_proxy_status(answer.response.headers_mut(), failure);
+    answer
+}
+
+fn without_copy(
+    route: &RouteConfig,
+    request: &Parts,
+    copy_forbidden: bool,
+    failure: &Failure,
+) -> (Response, Outcome, &'static str) {
+    let safe = matches!(request.method, Method::GET | Method::HEAD);
+    if let Some(fallback) = route.fallback.as_ref().filter(|_| safe) {
+        let body = if request.method == Method::HEAD {
+            Body::empty()
+        } else {
+            Body::full(fallback.body.clone())
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = fallback.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, fallback.content_type.clone());
+        headers.insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(fallback.body.len()),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return (response, Outcome::Fallback, "fallback");
+    }
+    if let Some(answer) = failure.answer() {
+        let mut response = Response::new(Body::full(answer.body.clone()));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers.clone();
+        return (response, Outcome::Error, failure.cause().as_str());
+    }
+    // RFC 9111 5.2.2.2: where a stored response may not be used without asking, and asking failed.
+    let status =
+        if copy_forbidden && !matches!(failure.cause(), Cause::Internal | Cause::Overloaded) {
+            StatusCode::GATEWAY_TIMEOUT
+        } else {
+            failure.status()
+        };
+    let response = problem(route, request, status)
+        .detail(words(failure.cause()))
+        .retry_after(failure.retry_after())
+        .response(&request.method, &request.headers);
+    (response, Outcome::Error, failure.cause().as_str())
+}
+
+/// The answer where the client forbids asking and nothing stored may be used (RFC 9111 5.2.1.7).
+pub(super) fn unsatisfiable(route: &RouteConfig, request: &Parts) -> Answer {
+    let mut response = problem(route, request, StatusCode::GATEWAY_TIMEOUT)
+        .detail("the request says only-if-cached, and no stored response may be used for it")
+        .response(&request.method, &request.headers);
+    CacheStatus {
+        detail: Some("only-if-cached"),
+        ..CacheStatus::default()
+    }
+    .append_to(response.headers_mut());
+    Answer {
+        response,
+        note: Note::new(Outcome::Refused),
+    }
+}
+
+fn problem(route: &RouteConfig, request: &Parts, status: StatusCode) -> Problem {
+    let problem = Problem::new(status).message(route.message.clone());
+    match request.headers.get("x-request-id") {
+        Some(id) => problem.request_id(id.clone()),
+        None => problem,
+    }
+}
+
+/// Plain words for outsiders: what happened, nothing about whom we asked.
+fn words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::ConnectTimeout | Cause::ResponseTimeout | Cause::BodyTimeout | Cause::Deadline => {
+            "the service behind this address did not answer in time"
+        }
+        Cause::BreakerOpen | Cause::BulkheadFull => {
+            "the service behind this address is not available at the moment"
+        }
+        Cause::Overloaded => "too many requests are being answered at the moment",
+        Cause::RequestBody => "the request's content did not arrive whole",
+        Cause::RequestTooLarge => "the request's content is larger than this proxy accepts",
+        Cause::Internal => "something went wrong here",
+        _ => "the service behind this address gave no usable answer",
+    }
+}

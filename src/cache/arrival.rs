@@ -1,0 +1,149 @@
+//! Taking in: the body of a response that may be stored, at once or piece by piece.
+//!
+//! # Invariants
+//!
+//! - It is stored only when it arrived complete; until then everybody who asks for the key can read along.
+//! - A body that drips does not capture those who come later, and one that turns out too large is not kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::response;
+use http_body_util::BodyExt;
+use tokio::time::timeout_at;
+
+use super::{
+    entry::{StoredResponse, with_places},
+    fetch::Fetch,
+    fetched::{Fetched, Reply, Streaming},
+    freshness::Facts,
+    key::{kept_path_and_query, variant_key},
+    read_along,
+    vary::Vary,
+};
+use crate::{clock::Timestamp, http::Body, store::Key};
+
+/// Held for readers of a body that is too large to be stored. The slowest reader sets the pace.
+const WINDOW_BYTES: u64 = 256 << 10;
+
+/// A storable response whose body is on its way.
+pub(super) struct Arrival {
+    pub(super) head: response::Parts,
+    pub(super) facts: Facts,
+    pub(super) request_time: Timestamp,
+    pub(super) vary: Vary,
+    pub(super) attempts: u32,
+}
+
+impl Arrival {
+    fn into_stored(self, body: Bytes, fetch: &Fetch) -> StoredResponse {
+        let route = &fetch.cache.route;
+        StoredResponse {
+            status: self.head.status,
+            headers: with_places(&self.head.headers),
+            body: own(body),
+            url: kept_path_and_query(&route.key, &fetch.parts.uri).into(),
+            request_time: self.request_time,
+            dead_at: self.facts.dead_at(&route.policy),
+            facts: self.facts,
+        }
+    }
+}
+
+/// A body in memory of its own: a piece of a read buffer would keep all of the buffer. Larger ones were put together
+/// from pieces and have their own already.
+fn own(body: Bytes) -> Bytes {
+    const READ_BUFFER_MAX: usize = 512 << 10;
+    if body.len() > READ_BUFFER_MAX {
+        return body;
+    }
+    Bytes::copy_from_slice(&body)
+}
+
+impl Fetch {
+    /// At once if it is all here, else piece by piece.
+    pub(super) async fn take_in(mut self, arrival: Arrival, body: Body) {
+        let (vary, attempts) = (arrival.vary.clone(), arrival.attempts);
+        if let Some(bytes) = body.bytes() {
+            let fetched = self
+                .store(arrival.into_stored(bytes, &self), vary, false, attempts)
+                .await;
+            return self.settle(fetched);
+        }
+        let (writer, along) = read_along::channel(body.exact_len(), WINDOW_BYTES);
+        let streaming = Streaming {
+            key: self.storage_key(&vary),
+            vary: Arc::new(vary.clone()),
+            head: Arc::new((arrival.head.status, arrival.head.headers.clone())),
+            age: arrival.facts.age(self.cache.shared.clock.now()),
+            body: along.clone(),
+            attempts,
+        };
+        // Its reader is taken before anything is read: it must not come too late for its own answer.
+        if let Some(first) = along.reader() {
+            self.reply(Reply::Reading(streaming.clone(), first));
+        }
+        self.settle(Fetched::Streaming(streaming));
+        match self.pump(body, &writer).await {
+            None => self.rest_key(None),
+            Some(bytes) => {
+                self.store(arrival.into_stored(bytes, &self), vary, false, attempts)
+                    .await;
+                // Readers learn of the end only now: who asks again after it finds the response in the store.
+                writer.end(Ok(()));
+            }
+        }
+    }
+
+    /// Moves the body to its readers. Returns it, its end not yet told, if it arrived whole and small enough to be stored.
+    async fn pump(&mut self, mut body: Body, writer: &read_along::Writer) -> Option<Bytes> {
+        let (mut read_bytes, mut keeping) = (0u64, true);
+        // A body that drips must not capture everybody who comes later: after this the next one asks anew.
+        let joinable_until = self.started + self.cache.route.deadline;
+        loop {
+            let frame = if self.guard.is_some() {
+                let Ok(frame) = timeout_at(joinable_until, body.frame()).await else {
+                    self.guard = None;
+                    continue;
+                };
+                frame
+            } else {
+                body.frame().await
+            };
+            match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+                None if keeping => return Some(writer.collected()),
+                None => {
+                    writer.end(Ok(()));
+                    return None;
+                }
+                Some(Ok(Ok(piece))) => {
+                    read_bytes += piece.len() as u64;
+                    writer.push(piece);
+                    if keeping && read_bytes > self.cache.shared.body_bytes_max {
+                        keeping = false;
+                        self.cache.shared.marks.set_unshared(self.key, true);
+                        self.guard = None;
+                        writer.stop_keeping();
+                    }
+                    if !writer.room().await {
+                        return None;
+                    }
+                }
+                // Trailers are not kept.
+                Some(Ok(Err(_trailers))) => {}
+                Some(Err(error)) => {
+                    writer.end(Err(error));
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Where a response with this `Vary` is stored.
+    pub(super) fn storage_key(&self, vary: &Vary) -> Key {
+        match vary {
+            Vary::Fields(fields) => variant_key(&self.primary, fields, &self.parts.headers),
+            Vary::Nothing | Vary::Anything => self.primary,
+        }
+    }
+}

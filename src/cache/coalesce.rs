@@ -1,0 +1,255 @@
+//! Coalescing: one fetch per key; everybody else waits for its outcome, woken on completion.
+//!
+//! The leader's fetch runs in a task of its own: no client's connection owns it. A flight stays joinable until its guard
+//! is dropped, which the fetch does once the outcome is in the store or there is none.
+//!
+//! # Invariants
+//!
+//! - At most one flight per key, at most `fetches_max` fetches at once over all keys.
+//! - Waiters always wake: a guard that is dropped without an outcome (a panic, a shutdown) closes the flight.
+
+use std::{
+    collections::{HashMap, hash_map},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::store::Key;
+
+/// More shards than threads that meet here; a power of two.
+const SHARDS: usize = 64;
+
+type Shard<T> = Mutex<HashMap<Key, Arc<Flight<T>>>>;
+
+/// The fetches under way.
+pub(super) struct Flights<T> {
+    shards: Box<[Shard<T>; SHARDS]>,
+    permits: Permits,
+}
+
+/// One fetch under way. `T` is its outcome, cheap to clone.
+pub(super) struct Flight<T> {
+    started: Instant,
+    progress: watch::Sender<Progress<T>>,
+}
+
+#[derive(Clone)]
+enum Progress<T> {
+    UnderWay,
+    Published(T),
+    /// The guard was dropped without an outcome.
+    GivenUp,
+}
+
+/// What [`Flights::join`] made of the caller.
+pub(super) enum Joined<T> {
+    /// The caller has to fetch, and publish through the guard.
+    Leader(Guard<T>),
+    /// Somebody fetches already.
+    Follower(Arc<Flight<T>>),
+    /// Too many fetches are under way.
+    Full,
+}
+
+impl<T: Clone> Flights<T> {
+    /// No flights yet; at most `fetches_max` at once.
+    pub(super) fn new(fetches_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+            permits: Permits::new(fetches_max),
+        })
+    }
+
+    /// Joins the flight of this key or starts it.
+    pub(super) fn join(self: &Arc<Self>, key: Key) -> Joined<T> {
+        match self.shard(&key).entry(key) {
+            hash_map::Entry::Occupied(known) => Joined::Follower(Arc::clone(known.get())),
+            hash_map::Entry::Vacant(free) => {
+                let Some(permit) = self.permits.acquire() else {
+                    return Joined::Full;
+                };
+                let flight = Arc::new(Flight {
+                    started: Instant::now(),
+                    progress: watch::Sender::new(Progress::UnderWay),
+                });
+                free.insert(Arc::clone(&flight));
+                Joined::Leader(Guard {
+                    flights: Arc::clone(self),
+                    flight,
+                    key,
+                    _permit: permit,
+                })
+            }
+        }
+    }
+
+    /// A place among the fetches for a request that shares nothing.
+    pub(super) fn permit(&self) -> Option<Permit> {
+        self.permits.acquire()
+    }
+
+    /// Fetches under way, shared ones and others.
+    pub(super) fn in_flight(&self) -> usize {
+        self.permits.in_use()
+    }
+}
+
+impl<T> Flights<T> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Arc<Flight<T>>>> {
+        let shard = &self.shards[usize::from(key.as_bytes()[0]) % SHARDS];
+        // The map is whole after any single operation, so a panic elsewhere has not broken it.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Clone> Flight<T> {
+    /// When the fetch began: what `stale_after` is counted from.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The outcome, as soon as there is one; `None` if the fetch was given up without.
+    pub(super) async fn outcome(&self) -> Option<T> {
+        let mut progress = self.progress.subscribe();
+        let ended = |progress: &Progress<T>| !matches!(progress, Progress::UnderWay);
+        match &*progress.wait_for(ended).await.ok()? {
+            Progress::Published(outcome) => Some(outcome.clone()),
+            Progress::UnderWay | Progress::GivenUp => None,
+        }
+    }
+}
+
+/// The leader's duty to publish. Dropping it ends the flight.
+pub(super) struct Guard<T> {
+    flights: Arc<Flights<T>>,
+    flight: Arc<Flight<T>>,
+    key: Key,
+    _permit: Permit,
+}
+
+impl<T> Guard<T> {
+    /// Wakes every waiter with this outcome. The flight can still be joined until the guard is dropped.
+    pub(super) fn publish(&self, outcome: T) {
+        self.flight
+            .progress
+            .send_replace(Progress::Published(outcome));
+    }
+
+    /// The flight, for the leader's own waiting.
+    pub(super) fn flight(&self) -> Arc<Flight<T>> {
+        Arc::clone(&self.flight)
+    }
+}
+
+impl<T> Drop for Guard<T> {
+    fn drop(&mut self) {
+        self.flights.shard(&self.key).remove(&self.key);
+        self.flight.progress.send_if_modified(|progress| {
+            let given_up = matches!(progress, Progress::UnderWay);
+            if given_up {
+                *progress = Progress::GivenUp;
+            }
+            given_up
+        });
+    }
+}
+
+#[derive(Clone)]
+struct Permits(Arc<Count>);
+
+struct Count {
+    in_use: AtomicUsize,
+    max: usize,
+}
+
+impl Permits {
+    fn new(max: usize) -> Self {
+        Self(Arc::new(Count {
+            in_use: AtomicUsize::new(0),
+            max,
+        }))
+    }
+
+    fn acquire(&self) -> Option<Permit> {
+        let taken = self
+            .0
+            .in_use
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_use| {
+                (in_use < self.0.max).then_some(in_use + 1)
+            });
+        taken.ok().map(|_| Permit(self.clone()))
+    }
+
+    fn in_use(&self) -> usize {
+        self.0.in_use.load(Ordering::Acquire)
+    }
+}
+
+/// One of `fetches_max`; given back when dropped.
+pub(super) struct Permit(Permits);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.0.in_use.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key::from_bytes([3; 32]);
+
+    #[tokio::test]
+    async fn followers_get_the_leaders_outcome() {
+        let flights = Flights::new(10);
+        let Joined::Leader(guard) = flights.join(KEY) else {
+            panic!("the first is the leader");
+        };
+        let Joined::Follower(flight) = flights.join(KEY) else {
+            panic!("the second is a follower");
+        };
+        let waiting = tokio::spawn(async move { flight.outcome().await });
+        guard.publish("answer");
+        assert_eq!(waiting.await.unwrap(), Some("answer"));
+        drop(guard);
+        assert!(matches!(flights.join(KEY), Joined::Leader(_)));
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_dies_wakes_its_followers() {
+        let flights = Flights::<&str>::new(10);
+        let Joined::Leader(guard) = flights.join(KEY) else {
+            panic!("the first is the leader");
+        };
+        let Joined::Follower(flight) = flights.join(KEY) else {
+            panic!("the second is a follower");
+        };
+        let waiting = tokio::spawn(async move { flight.outcome().await });
+        drop(guard);
+        assert_eq!(waiting.await.unwrap(), None);
+    }
+
+    #[test]
+    fn no_more_fetches_than_allowed_and_slots_come_back() {
+        let flights = Flights::<()>::new(1);
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _entered = tokio.enter();
+        let leader = flights.join(KEY);
+        assert!(matches!(
+            flights.join(Key::from_bytes([4; 32])),
+            Joined::Full
+        ));
+        assert!(flights.permit().is_none());
+        drop(leader);
+        assert!(flights.permit().is_some());
+        assert_eq!(flights.in_flight(), 0);
+    }
+}

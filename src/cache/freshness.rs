@@ -1,0 +1,559 @@
+//! Freshness: may a stored response answer this request, and for how long?
+//!
+//! Pure functions over facts and times; callers pass `now`. Nothing here reads a clock or a store.
+//!
+//! - RFC 9111 4.2.1 (lifetime), 4.2.3 (age), 4.2.4 (stale); RFC 5861 (both directives).
+//! - Departure: no heuristic freshness (4.2.2): a guess here would serve old data that looks current. A response
+//!   without any lifetime is kept as the last known good answer and asked about on every use.
+//! - A route's [`Policy`] fills in, bounds or overrides what the origin says.
+//!
+//! # Invariants
+//!
+//! - State never goes back towards fresh as time passes.
+//! - `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid stale use unless the policy overrides.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+
+use super::control::{ResponseDirectives, delta_secs, split_list};
+use crate::{clock::Timestamp, config::Policy};
+
+/// What a stored response says about its own freshness, parsed once when it is stored or loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `Cache-Control`.
+    pub directives: ResponseDirectives,
+    /// `Expires` minus `Date`: zero where unreadable or past.
+    pub expires_in: Option<Duration>,
+    /// Age when it was received (RFC 9111 4.2.3, `corrected_initial_age`).
+    pub initial_age: Duration,
+    /// When it was received, or last confirmed by a 304.
+    pub response_time: Timestamp,
+    /// How long the upstream took, for early refresh.
+    pub fetch_time: Duration,
+}
+
+impl Facts {
+    /// Reads the fields of a response asked for at `request_time` and received at `response_time`.
+    pub fn new(headers: &HeaderMap, request_time: Timestamp, response_time: Timestamp) -> Self {
+        let date = date(headers, &header::DATE);
+        Self {
+            directives: ResponseDirectives::parse(headers),
+            expires_in: expires_in(headers, date.unwrap_or(response_time)),
+            initial_age: initial_age(headers, date, request_time, response_time),
+            response_time,
+            fetch_time: response_time.since(request_time),
+        }
+    }
+
+    /// RFC 9111 4.2.3 `current_age`. A clock that was set back makes nobody younger than on arrival.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.initial_age + now.since(self.response_time)
+    }
+
+    /// RFC 9111 4.2.1 in the order of a shared cache, under the policy. `None`: nobody named a lifetime.
+    pub fn lifetime(&self, policy: &Policy) -> Option<Duration> {
+        let directives = &self.directives;
+        let origin = self.origin_lifetime();
+        if policy.override_origin && policy.fresh.is_some() {
+            return policy.fresh;
+        }
+        if directives.no_cache && !policy.override_origin {
+            return Some(Duration::ZERO);
+        }
+        let bounded = origin.map(|lifetime| {
+            let at_least = lifetime.max(policy.fresh_min.unwrap_or_default());
+            policy.fresh_max.map_or(at_least, |max| at_least.min(max))
+        });
+        bounded.or(policy.fresh)
+    }
+
+    /// What the origin itself says, whatever the policy. `None`: nothing.
+    pub(super) fn origin_lifetime(&self) -> Option<Duration> {
+        let directives = &self.directives;
+        directives
+            .s_maxage
+            .or(directives.max_age)
+            .or(self.expires_in)
+    }
+
+    /// Whether it may be used once stale at all (RFC 9111 4.2.4).
+    pub fn allows_stale(&self, policy: &Policy) -> bool {
+        policy.override_origin || !self.directives.forbids_stale()
+    }
+
+    /// The origin's own window ends at the policy's hard end.
+    fn stale_while_revalidate(&self, policy: &Policy) -> Duration {
+        self.directives
+            .stale_while_revalidate
+            .filter(|_| !policy.override_origin)
+            .map_or(policy.stale_while_revalidate, |origin| {
+                origin.min(policy.max_stale)
+            })
+    }
+
+    fn stale_if_error(&self, policy: &Policy) -> Duration {
+        self.directives
+            .stale_if_error
+            .filter(|_| !policy.override_origin)
+            .map_or(policy.max_stale, |origin| origin.min(policy.max_stale))
+    }
+
+    /// When it is of no use any more, not even in an outage. The store evicts such entries first.
+    pub fn dead_at(&self, policy: &Policy) -> Timestamp {
+        let lifetime = self.lifetime(policy).unwrap_or_default();
+        let stale = self
+            .stale_if_error(policy)
+            .max(self.stale_while_revalidate(policy));
+        self.response_time
+            .after(lifetime.saturating_sub(self.initial_age))
+            .after(stale)
+    }
+
+    /// Judges the stored response at `now`. `chance` is uniform in (0, 1]: it decides early refresh only, drawn once per
+    /// request. `spread` in 0..=1 is fixed per key: where in the policy's spread its lifetime falls.
+    pub fn judge(
+        &self,
+        policy: &Policy,
+        spread: f32,
+        now: Timestamp,
+        chance: impl FnOnce() -> f64,
+    ) -> Verdict {
+        let age = self.age(now);
+        let named = self.lifetime(policy);
+        let lifetime = shortened(named.unwrap_or_default(), policy.spread_percent, spread);
+        let stale_allowed = self.allows_stale(policy);
+        let verdict = |state| Verdict {
+            state,
+            age,
+            lifetime,
+            stale_allowed,
+        };
+        if age < lifetime {
+            let early = policy.early && self.is_early(lifetime - age, chance);
+            return verdict(if early { State::Early } else { State::Fresh });
+        }
+        let stale_for = age - lifetime;
+        // Nobody named a lifetime: there is no window after it either, only the last known good answer.
+        let while_revalidate =
+            named.map_or(Duration::ZERO, |_| self.stale_while_revalidate(policy));
+        if stale_allowed && stale_for < while_revalidate {
+            verdict(State::StaleWhileRevalidate)
+        } else if stale_for < self.stale_if_error(policy).max(while_revalidate) {
+            verdict(State::Stale)
+        } else {
+            verdict(State::Gone)
+        }
+    }
+
+    /// XFetch: the longer a fetch takes, and the nearer the expiry, the likelier one request refreshes ahead of time.
+    /// (Vattani et al., "Optimal probabilistic cache stampede prevention", VLDB 2015, with beta = 1.)
+    fn is_early(&self, left: Duration, chance: impl FnOnce() -> f64) -> bool {
+        // Beyond ten times the fetch time the probability is below e^-10: not worth drawing a number.
+        left < self.fetch_time * 10
+            && self.fetch_time.as_secs_f64() * -chance().max(f64::MIN_POSITIVE).ln()
+                >= left.as_secs_f64()
+    }
+}
+
+/// Where a stored response is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Answers.
+    Fresh,
+    /// Answers, and this request refreshes it behind.
+    Early,
+    /// Answers, and is refreshed behind (RFC 5861 3).
+    StaleWhileRevalidate,
+    /// Has to be asked about; answers if that fails or takes too long, where stale use is allowed.
+    Stale,
+    /// Past the hard end: good for validation only.
+    Gone,
+}
+
+/// What [`Facts::judge`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Where it is in its life.
+    pub state: State,
+    /// Its age now.
+    pub age: Duration,
+    /// Its lifetime under the policy, spread included.
+    pub lifetime: Duration,
+    /// Whether it may be used without success of the upstream once stale.
+    pub stale_allowed: bool,
+}
+
+impl Verdict {
+    /// Seconds of freshness left, negative when stale (RFC 9211 2.4).
+    pub fn ttl_secs(&self) -> i64 {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        millis(self.lifetime)
+            .saturating_sub(millis(self.age))
+            .div_euclid(1000)
+    }
+
+    /// Whether it can stand in for an answer of a failed upstream.
+    pub fn is_last_known_good(&self) -> bool {
+        match self.state {
+            State::Fresh | State::Early => true,
+            State::StaleWhileRevalidate | State::Stale => self.stale_allowed,
+            State::Gone => false,
+        }
+    }
+}
+
+fn shortened(lifetime: Duration, spread_percent: u32, spread: f32) -> Duration {
+    if spread_percent == 0 {
+        return lifetime;
+    }
+    // The configuration holds the percentage to 50; a float that rounds up cannot lengthen anything.
+    lifetime.mul_f32(1.0 - (spread_percent as f32 / 100.0).min(1.0) * spread.clamp(0.0, 1.0))
+}
+
+/// RFC 9111 4.2.3. `Date` names a whole second: a response made within it is not older than its last millisecond.
+fn initial_age(
+    headers: &HeaderMap,
+    date: Option<Timestamp>,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Duration {
+    let apparent_age = date.map_or(Duration::ZERO, |date| {
+        response_time.since(date.after(Duration::from_millis(999)))
+    });
+    let response_delay = response_time.since(request_time);
+    apparent_age.max(age_value(headers) + response_delay)
+}
+
+/// The first member of `Age` (RFC 9111 5.1); unreadable is zero, as if absent.
+fn age_value(headers: &HeaderMap) -> Duration {
+    headers
+        .get(header::AGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| split_list(value).next())
+        .and_then(delta_secs)
+        .unwrap_or_default()
+}
+
+/// RFC 9111 5.3: an invalid date, especially "0", is in the past; so are several that differ.
+fn expires_in(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
+    let mut lines = headers.get_all(header::EXPIRES).iter();
+    let first = lines.next()?;
+    if lines.any(|line| line != first) {
+        return Some(Duration::ZERO);
+    }
+    Some(parse_date(first).map_or(Duration::ZERO, |expires| expires.since(date)))
+}
+
+/// A date field, `None` where absent or unreadable.
+pub(super) fn date(headers: &HeaderMap, name: &http::HeaderName) -> Option<Timestamp> {
+    parse_date(headers.get(name)?)
+}
+
+fn parse_date(value: &http::HeaderValue) -> Option<Timestamp> {
+    httpdate::parse_http_date(value.to_str().ok()?)
+        .ok()
+        .map(Timestamp::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn facts(fields: &[(&'static str, &str)]) -> Facts {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        Facts::new(&headers, NOW, NOW)
+    }
+
+    fn at(offset_secs: i64) -> String {
+        let secs = NOW.as_millis() as i64 / 1000 + offset_secs;
+        httpdate::fmt_http_date(Timestamp::from_secs(secs as u64).into())
+    }
+
+    fn strict() -> Policy {
+        Policy {
+            stale_while_revalidate: Duration::ZERO,
+            spread_percent: 0,
+            early: false,
+            ..Policy::default()
+        }
+    }
+
+    #[test]
+    fn lifetime_follows_rfc9111_4_2_1() {
+        let expires = |offset| vec![("date", at(0)), ("expires", at(offset))];
+        for (name, cache_control, dates, want_secs) in [
+            (
+                "s-maxage wins over max-age",
+                "max-age=10, s-maxage=60",
+                vec![],
+                Some(60),
+            ),
+            (
+                "max-age wins over Expires",
+                "max-age=10",
+                expires(99),
+                Some(10),
+            ),
+            ("Expires minus Date", "", expires(30), Some(30)),
+            (
+                "Expires before Date is stale, not absent",
+                "",
+                expires(-5),
+                Some(0),
+            ),
+            (
+                "Expires: 0 is stale, not absent",
+                "",
+                vec![("expires", "0".into())],
+                Some(0),
+            ),
+            (
+                "no-cache has no time of its own",
+                "no-cache, max-age=10",
+                vec![],
+                Some(0),
+            ),
+            ("silence is silence", "", vec![], None),
+        ] {
+            let mut fields = vec![("cache-control", cache_control)];
+            fields.extend(dates.iter().map(|(name, value)| (*name, value.as_str())));
+            let got = facts(&fields).lifetime(&strict());
+            assert_eq!(got.map(|lifetime| lifetime.as_secs()), want_secs, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_policy_fills_in_bounds_or_overrides() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        for (name, cache_control, policy, want) in [
+            (
+                "fills in where the origin is silent",
+                "",
+                Policy {
+                    fresh: secs(30),
+                    ..strict()
+                },
+                30,
+            ),
+            (
+                "gives way where it is not",
+                "max-age=5",
+                Policy {
+                    fresh: secs(30),
+                    ..strict()
+                },
+                5,
+            ),
+            (
+                "bounds below",
+                "max-age=5",
+                Policy {
+                    fresh_min: secs(10),
+                    ..strict()
+                },
+                10,
+            ),
+            (
+                "bounds above",
+                "max-age=500",
+                Policy {
+                    fresh_max: secs(10),
+                    ..strict()
+                },
+                10,
+            ),
+            (
+                "overrides",
+                "no-cache, max-age=5",
+                Policy {
+                    fresh: secs(30),
+                    override_origin: true,
+                    ..strict()
+                },
+                30,
+            ),
+        ] {
+            let got = facts(&[("cache-control", cache_control)]).lifetime(&policy);
+            assert_eq!(got, secs(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn age_follows_rfc9111_4_2_3() {
+        let older = at(-10);
+        for (name, fields, delay_secs, want_millis) in [
+            ("young", vec![], 0, 0),
+            ("Age counts", vec![("age", "7")], 0, 7_000),
+            (
+                "the time the response took counts on top",
+                vec![("age", "7")],
+                2,
+                9_000,
+            ),
+            (
+                "the first member of several",
+                vec![("age", "3, 9")],
+                0,
+                3_000,
+            ),
+            ("unreadable Age is as if absent", vec![("age", "-3")], 0, 0),
+            (
+                "an old Date counts, less the rest of its second",
+                vec![("date", older.as_str())],
+                0,
+                9_001,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            let got = Facts::new(&headers, NOW.before(Duration::from_secs(delay_secs)), NOW);
+            assert_eq!(got.age(NOW), Duration::from_millis(want_millis), "{name}");
+        }
+    }
+
+    #[test]
+    fn states_follow_one_another() {
+        let policy = Policy {
+            stale_while_revalidate: Duration::from_secs(60),
+            max_stale: Duration::from_secs(600),
+            ..strict()
+        };
+        for (name, cache_control, age_secs, want, last_known_good) in [
+            ("fresh", "max-age=10", 9, State::Fresh, true),
+            (
+                "just expired",
+                "max-age=10",
+                10,
+                State::StaleWhileRevalidate,
+                true,
+            ),
+            ("after the window", "max-age=10", 70, State::Stale, true),
+            ("after the hard end", "max-age=10", 610, State::Gone, false),
+            (
+                "the origin's own window wins",
+                "max-age=10, stale-while-revalidate=5",
+                15,
+                State::Stale,
+                true,
+            ),
+            (
+                "the origin's own stale-if-error wins",
+                "max-age=10, stale-while-revalidate=0, stale-if-error=20",
+                31,
+                State::Gone,
+                false,
+            ),
+            (
+                "must-revalidate forbids stale",
+                "max-age=10, must-revalidate",
+                11,
+                State::Stale,
+                false,
+            ),
+            (
+                "s-maxage forbids stale",
+                "s-maxage=10",
+                11,
+                State::Stale,
+                false,
+            ),
+            (
+                "no-cache is asked about at once",
+                "no-cache",
+                0,
+                State::Stale,
+                false,
+            ),
+            (
+                "no lifetime: asked about at once, good in an outage",
+                "",
+                0,
+                State::Stale,
+                true,
+            ),
+        ] {
+            let now = NOW.after(Duration::from_secs(age_secs));
+            let got = facts(&[("cache-control", cache_control)]).judge(&policy, 0.0, now, || 1.0);
+            assert_eq!(got.state, want, "{name}");
+            assert_eq!(got.is_last_known_good(), last_known_good, "{name}");
+        }
+    }
+
+    #[test]
+    fn override_lifts_the_prohibitions_in_writing_only() {
+        let stored = facts(&[("cache-control", "max-age=1, must-revalidate")]);
+        let now = NOW.after(Duration::from_secs(5));
+        let policy = Policy {
+            override_origin: true,
+            ..strict()
+        };
+        assert!(
+            !stored
+                .judge(&strict(), 0.0, now, || 1.0)
+                .is_last_known_good()
+        );
+        assert!(stored.judge(&policy, 0.0, now, || 1.0).is_last_known_good());
+    }
+
+    #[test]
+    fn early_refresh_comes_only_near_the_end_and_by_chance() {
+        let mut stored = facts(&[("cache-control", "max-age=100")]);
+        stored.fetch_time = Duration::from_secs(1);
+        let policy = Policy {
+            early: true,
+            ..strict()
+        };
+        let state = |age, chance| {
+            stored
+                .judge(&policy, 0.0, NOW.after(Duration::from_secs(age)), || chance)
+                .state
+        };
+        assert_eq!(state(50, 1e-300), State::Fresh, "far from the end");
+        assert_eq!(state(98, 0.5), State::Fresh, "near, not drawn");
+        assert_eq!(state(98, 0.1), State::Early, "near, drawn");
+    }
+
+    #[test]
+    fn the_spread_shortens_and_never_lengthens() {
+        let stored = facts(&[("cache-control", "max-age=100")]);
+        let policy = Policy {
+            spread_percent: 10,
+            ..strict()
+        };
+        let lifetime = |spread| {
+            stored
+                .judge(&policy, spread, NOW, || 1.0)
+                .lifetime
+                .as_secs_f32()
+                .round()
+        };
+        assert_eq!(
+            (lifetime(0.0), lifetime(1.0), lifetime(0.5)),
+            (100.0, 90.0, 95.0)
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn state_is_monotone_in_time(
+            max_age in 0u64..5000, swr in 0u64..5000, first in 0u64..20_000, more in 0u64..20_000, spread in 0f32..1.0,
+        ) {
+            let stored = facts(&[("cache-control", &format!("max-age={max_age}, stale-while-revalidate={swr}"))]);
+            let policy = Policy { max_stale: Duration::from_secs(3000), ..Policy::default() };
+            let at = |secs| stored.judge(&policy, spread, NOW.after(Duration::from_secs(secs)), || 1.0);
+            proptest::prop_assert!(at(first).state <= at(first + more).state);
+            proptest::prop_assert!(at(first).age <= at(first + more).age);
+        }
+    }
+}

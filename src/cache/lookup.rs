@@ -1,0 +1,138 @@
+//! Looking up what is stored for a request: by primary key, then by the variant its fields select.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderMap;
+
+use super::{
+    RouteCache,
+    control::RequestDirectives,
+    entry::{Entry, StoredResponse},
+    freshness::Verdict,
+    status::Forward,
+    storable::may_answer,
+};
+use crate::{clock::Timestamp, store::Key};
+
+/// What the store has for a request.
+pub(super) struct Found {
+    /// Where the response is, or would be stored going by what is known of its `Vary`.
+    pub(super) key: Key,
+    /// The entry, always a response.
+    pub(super) copy: Option<Arc<Entry>>,
+    /// The judgement on it.
+    pub(super) verdict: Option<Verdict>,
+    /// Other variants are stored, not this one.
+    vary_miss: bool,
+}
+
+impl Found {
+    fn nothing(key: Key, vary_miss: bool) -> Self {
+        Self {
+            key,
+            copy: None,
+            verdict: None,
+            vary_miss,
+        }
+    }
+
+    /// The stored response and the judgement on it.
+    pub(super) fn copy_and_verdict(&self) -> Option<(&StoredResponse, &Verdict)> {
+        match (self.copy.as_deref(), &self.verdict) {
+            (Some(Entry::Response(stored)), Some(verdict)) => Some((stored, verdict)),
+            _ => None,
+        }
+    }
+
+    /// Whether the copy may stand in for a failed or slow upstream.
+    pub(super) fn is_last_known_good(&self) -> bool {
+        self.verdict
+            .as_ref()
+            .is_some_and(Verdict::is_last_known_good)
+    }
+
+    /// Why a request that found this is forwarded.
+    pub(super) fn forward(&self, wishes: &RequestDirectives) -> Forward {
+        match &self.verdict {
+            None if self.vary_miss => Forward::VaryMiss,
+            None => Forward::UriMiss,
+            Some(verdict) if verdict.age < verdict.lifetime || wishes.no_cache => Forward::Request,
+            Some(_) => Forward::Stale,
+        }
+    }
+}
+
+impl RouteCache {
+    /// From memory alone; `None` where only the disk could tell.
+    pub(super) fn lookup_cached(&self, primary: &Key, headers: &HeaderMap) -> Option<Found> {
+        let entry = self.shared.store.cached(primary)?;
+        let Entry::Variants { variants, .. } = &*entry else {
+            return Some(self.judged(*primary, entry, headers));
+        };
+        let key = variants.select(primary, headers)?;
+        let entry = self.shared.store.cached(&key)?;
+        matches!(*entry, Entry::Response(_)).then(|| self.judged(key, entry, headers))
+    }
+
+    /// From memory or disk, within the store's own bound.
+    pub(super) async fn lookup(&self, primary: &Key, headers: &HeaderMap) -> Found {
+        self.lookup_within(primary, headers, self.shared.read_timeout)
+            .await
+    }
+
+    /// The same with another bound for each read.
+    pub(super) async fn lookup_within(
+        &self,
+        primary: &Key,
+        headers: &HeaderMap,
+        within: Duration,
+    ) -> Found {
+        let store = &self.shared.store;
+        let Some(entry) = store.load_within(primary, within).await else {
+            return Found::nothing(*primary, false);
+        };
+        let Entry::Variants { variants, .. } = &*entry else {
+            return self.judged(*primary, entry, headers);
+        };
+        let Some(key) = variants.select(primary, headers) else {
+            return Found::nothing(
+                variants.expected(primary, headers).unwrap_or(*primary),
+                true,
+            );
+        };
+        match store.load_within(&key, within).await {
+            Some(entry) if matches!(*entry, Entry::Response(_)) => self.judged(key, entry, headers),
+            _ => Found::nothing(key, true),
+        }
+    }
+
+    fn judged(&self, key: Key, entry: Arc<Entry>, request: &HeaderMap) -> Found {
+        let verdict = match &*entry {
+            Entry::Response(stored) if may_answer(&self.route, request, &stored.facts) => {
+                Some(self.judge(&key, stored, self.shared.clock.now()))
+            }
+            Entry::Response(_) => return Found::nothing(key, true),
+            Entry::Variants { .. } => None,
+        };
+        Found {
+            key,
+            copy: Some(entry),
+            verdict,
+            vary_miss: false,
+        }
+    }
+
+    pub(super) fn judge(&self, key: &Key, stored: &StoredResponse, now: Timestamp) -> Verdict {
+        stored
+            .facts
+            .judge(&self.route.policy, spread(key), now, || {
+                1.0 - rand::random::<f64>()
+            })
+    }
+}
+
+/// Where in the policy's TTL spread a key falls, 0 to 1: fixed, so that a key's lifetime does not flutter.
+pub(super) fn spread(key: &Key) -> f32 {
+    let bytes = key.as_bytes();
+    f32::from(u16::from_be_bytes([bytes[30], bytes[31]])) / f32::from(u16::MAX)
+}

@@ -1,0 +1,527 @@
+//! The cache: answers from the store where HTTP and the route's policy allow, and makes an answer of everything else.
+//!
+//! `route -> admission -> [cache -> store] -> coalesce -> contract -> deadline -> ...`
+//!
+//! Above it every service answers; below it every service may fail. This is the one place where a `Failure` becomes an
+//! answer (`answer.rs`). The rules are pure and each in a file of its own (`control`, `freshness`, `plan`, `storable`,
+//! `validate`, `vary`, `key`, `status`); what is left here and in `fetch.rs` is the order in which they are asked.
+//!
+//! # Invariants
+//!
+//! - A hit in memory waits for nothing and boxes nothing.
+//! - One key, one fetch; the fetch belongs to no client (`coalesce.rs`, `fetch.rs`).
+//! - With a usable copy, nobody waits longer than `stale_after`, from the start of the fetch and from their own arrival.
+//! - A failed fetch never replaces, shortens or removes what is stored.
+
+mod answer;
+mod arrival;
+mod coalesce;
+mod commit;
+mod control;
+mod entry;
+mod fetch;
+mod fetched;
+mod freshness;
+mod invalidate;
+mod key;
+mod lookup;
+mod marks;
+mod pass;
+mod plan;
+mod read_along;
+mod status;
+mod storable;
+mod validate;
+mod vary;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::{HeaderMap, Method, header, request::Parts};
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::task::TaskTracker;
+use tower::{Service, util::BoxCloneSyncService};
+
+pub use self::{
+    answer::{Answer, Note},
+    entry::{Entry, StoredResponse},
+    freshness::{Facts, State, Verdict},
+    key::primary_key,
+    storable::NotStored,
+};
+use self::{
+    coalesce::{Flights, Joined},
+    commit::VariantLocks,
+    control::RequestDirectives,
+    fetched::{Fetched, Next, Reply, Waited},
+    lookup::Found,
+    marks::Marks,
+    plan::{Plan, plan},
+    status::{CacheStatus, Forward},
+    storable::has_unkeyed_authorization,
+};
+use crate::{
+    clock::Clock,
+    config::{Config, RouteConfig},
+    failure::{Cause, Failure, Sent},
+    http::{Body, Request, Response},
+    observe::Outcome,
+    store::{Key, Store},
+};
+
+/// The whole stack below the cache.
+pub type FetchService = BoxCloneSyncService<Request, Response, Failure>;
+
+/// How often one request may find that what it waited for was for others. After that it fetches alone.
+const JOINS_MAX: usize = 3;
+
+/// How long the disk may take where the alternative is an error.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// What the caches of all routes share.
+pub struct Shared {
+    store: Store<Entry>,
+    flights: Arc<Flights<Fetched>>,
+    marks: Marks,
+    variant_locks: VariantLocks,
+    routes: Vec<Arc<RouteConfig>>,
+    clock: Clock,
+    tasks: TaskTracker,
+    body_bytes_max: u64,
+    variants_max: usize,
+    read_timeout: Duration,
+}
+
+impl Shared {
+    /// `tasks` owns every fetch; whoever shuts down waits for it.
+    pub fn new(
+        config: &Config,
+        store: Store<Entry>,
+        clock: Clock,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            flights: Flights::new(config.server.fetches_max),
+            marks: Marks::new(config.store.marks_max),
+            variant_locks: VariantLocks::default(),
+            routes: config.routes.clone(),
+            clock,
+            tasks,
+            body_bytes_max: config.store.body_bytes_max,
+            variants_max: config.store.variants_max,
+            read_timeout: config.store.read_timeout,
+        })
+    }
+
+    /// Fetches under way.
+    pub fn fetches(&self) -> usize {
+        self.flights.in_flight()
+    }
+
+    fn routes_to(&self, upstream: &str) -> impl Iterator<Item = &RouteConfig> {
+        let routes = self.routes.iter().map(|route| &**route);
+        routes.filter(move |route| *route.upstream.name == *upstream)
+    }
+}
+
+/// One route's cache, a service that always answers.
+#[derive(Clone)]
+pub struct Cache(Arc<RouteCache>);
+
+struct RouteCache {
+    route: Arc<RouteConfig>,
+    shared: Arc<Shared>,
+    below: FetchService,
+}
+
+impl Cache {
+    /// A cache for this route over everything `below`.
+    pub fn new(route: Arc<RouteConfig>, shared: Arc<Shared>, below: FetchService) -> Self {
+        Self(Arc::new(RouteCache {
+            route,
+            shared,
+            below,
+        }))
+    }
+
+    /// The answer, if memory has it: waits for nothing, boxes nothing. `None`: call the service.
+    pub fn at_once(&self, request: &Request) -> Option<Answer> {
+        self.0.at_once(request)
+    }
+}
+
+impl Service<Request> for Cache {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = AnswerFuture;
+
+    /// Always ready: what is busy below is known only when it is asked, and becomes an answer then.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> AnswerFuture {
+        Box::pin(Arc::clone(&self.0).answer(request).map(Ok))
+    }
+}
+
+/// The answer, once disk or upstream have it. Boxed: what gets here is no hit in memory.
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+impl RouteCache {
+    /// The hot path: what memory can answer without waiting. Anything unusual is left to [`RouteCache::answer`].
+    fn at_once(self: &Arc<Self>, request: &Request) -> Option<Answer> {
+        let (method, headers) = (request.method(), request.headers());
+        if !http_body::Body::is_end_stream(request.body()) {
+            return None;
+        }
+        let is_plain = *method == Method::GET && validate::is_plain(headers);
+        if !is_plain && validate::is_for_origin_only(method, headers) {
+            return None;
+        }
+        let primary = primary_key(&self.route, request.uri(), headers);
+        let found = self.lookup_cached(&primary, headers)?;
+        let wishes = if is_plain {
+            RequestDirectives::default()
+        } else {
+            self.wishes(headers)
+        };
+        let Plan::Serve { refresh } = self.plan(Some(&found), &wishes) else {
+            return None;
+        };
+        if refresh {
+            self.refresh_behind(request.uri(), headers, &found, primary);
+        }
+        Some(self.serve(method, headers, &found))
+    }
+
+    async fn answer(self: Arc<Self>, request: Request) -> Answer {
+        let is_head = request.method() == Method::HEAD;
+        let mut answer = self.answer_with_content(request).await;
+        if is_head {
+            without_content(&mut answer.response);
+        }
+        answer
+    }
+
+    async fn answer_with_content(self: &Arc<Self>, request: Request) -> Answer {
+        let (parts, body) = request.into_parts();
+        let is_safe = parts.method.is_safe();
+        if validate::is_for_origin_only(&parts.method, &parts.headers)
+            || !http_body::Body::is_end_stream(&body)
+        {
+            let why = if is_safe {
+                Forward::Bypass
+            } else {
+                Forward::Method
+            };
+            return self.pass(parts, body, why).await;
+        }
+        let primary = primary_key(&self.route, &parts.uri, &parts.headers);
+        let wishes = self.wishes(&parts.headers);
+        let (mut known_key, mut alone) = (None, false);
+        let arrived = Instant::now();
+        let mut earlier: Option<Found> = None;
+        for nth in 0..=JOINS_MAX {
+            let mut found = self.lookup(&primary, &parts.headers).await;
+            match self.plan(found.copy.is_some().then_some(&found), &wishes) {
+                Plan::Unsatisfiable => return answer::unsatisfiable(&self.route, &parts),
+                Plan::Serve { refresh } => {
+                    if refresh {
+                        self.refresh_behind(&parts.uri, &parts.headers, &found, primary);
+                    }
+                    return self.serve(&parts.method, &parts.headers, &found);
+                }
+                Plan::Ask => {}
+            }
+            let forward = found.forward(&wishes);
+            if found.copy.is_none() {
+                if let Some(why) = unshareable(&parts, forward).filter(|_| earlier.is_none()) {
+                    return self.pass(parts, Body::empty(), why).await;
+                }
+                found.key = known_key.unwrap_or(found.key);
+                // What it sends already says that its answer is for it alone, or the last ones turned out to be.
+                alone |= wishes.no_store
+                    || has_unkeyed_authorization(&self.route, &parts.headers)
+                    || self.shared.marks.is_unshared(&found.key);
+            }
+            // A copy that ended while this request waited is still what it would have got by not waiting.
+            let standby = match &earlier {
+                Some(earlier) if found.copy.is_none() => earlier,
+                _ => &found,
+            };
+            let patience = self.patience(standby, arrived);
+            let (waited, collapsed) = if alone || nth == JOINS_MAX {
+                let waited = self.fetch_alone(&parts, &found, primary, patience).await;
+                (waited, false)
+            } else {
+                self.fetch_together(&parts, &found, primary, patience).await
+            };
+            let status = CacheStatus {
+                collapsed,
+                ..CacheStatus::forwarded(forward)
+            };
+            match self.conclude(&parts, &primary, standby, waited, status) {
+                Next::Answered(answer) => return answer,
+                Next::Failed(failure) => {
+                    let standby = earlier.filter(|_| found.copy.is_none()).unwrap_or(found);
+                    return self
+                        .failed(&parts, &primary, standby, &failure, status)
+                        .await;
+                }
+                Next::Again(key) => known_key = key,
+                Next::Alone => alone = true,
+            }
+            if found.is_last_known_good() {
+                earlier = Some(found);
+            }
+        }
+        // An answer that came for this request alone is for this request, so this is not reached; if it is, it is a
+        // failure like any other, with whatever is stored to fall back on.
+        let found = self.lookup(&primary, &parts.headers).await;
+        let failure = Failure::new(Cause::Internal, Sent::MayHaveActed);
+        let status = CacheStatus::forwarded(found.forward(&wishes));
+        self.failed(&parts, &primary, found, &failure, status).await
+    }
+
+    /// The client's own directives; a route that overrides the origin overrides visitors too.
+    fn wishes(&self, headers: &HeaderMap) -> RequestDirectives {
+        let says_nothing =
+            !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::PRAGMA);
+        if says_nothing || self.route.policy.override_origin {
+            return RequestDirectives::default();
+        }
+        RequestDirectives::parse(headers)
+    }
+
+    fn plan(&self, found: Option<&Found>, wishes: &RequestDirectives) -> Plan {
+        let resting = || {
+            found.is_some_and(|found| {
+                self.shared
+                    .marks
+                    .is_resting(&found.key, self.shared.clock.now())
+            })
+        };
+        let verdict = found.and_then(|found| found.verdict.as_ref());
+        // The mark is looked up only where it could matter: not for a plain fresh hit.
+        match plan(verdict, wishes, false) {
+            Plan::Serve { refresh: false } => Plan::Serve { refresh: false },
+            _ => plan(verdict, wishes, resting()),
+        }
+    }
+
+    /// An answer that needs no upstream.
+    fn serve(&self, method: &Method, headers: &HeaderMap, found: &Found) -> Answer {
+        let (stored, verdict) = found
+            .copy_and_verdict()
+            .expect("a plan to serve has something to serve");
+        let (outcome, detail) = match verdict.state {
+            State::Fresh | State::Early => (Outcome::Hit, None),
+            State::StaleWhileRevalidate => (
+                Outcome::StaleWhileRevalidate,
+                Some("stale-while-revalidate"),
+            ),
+            State::Stale | State::Gone => (Outcome::Stale, Some("stale")),
+        };
+        let status = CacheStatus {
+            detail,
+            ..CacheStatus::hit(verdict)
+        };
+        answer::from_stored(
+            method,
+            headers,
+            stored,
+            verdict.age,
+            &status,
+            Note::new(outcome),
+        )
+    }
+
+    /// Joins the fetch of this key or starts it; says also whether it was another's.
+    async fn fetch_together(
+        self: &Arc<Self>,
+        parts: &Parts,
+        found: &Found,
+        primary: Key,
+        patience: Option<Instant>,
+    ) -> (Waited, bool) {
+        match self.shared.flights.join(found.key) {
+            Joined::Full => (Waited::Overloaded, false),
+            Joined::Leader(guard) => {
+                let started = guard.flight().started();
+                let reply = self.spawn_fetch(parts.clone(), found, primary, Some(guard), None);
+                let waited = self.patiently(patience, started, replied(reply)).await;
+                (waited, false)
+            }
+            // What was asked before the target was invalidated is no answer to what is asked after.
+            Joined::Follower(flight)
+                if self
+                    .shared
+                    .marks
+                    .was_forgotten_since(&primary, flight.started()) =>
+            {
+                let waited = self.fetch_alone(parts, found, primary, patience).await;
+                (waited, false)
+            }
+            Joined::Follower(flight) => {
+                let outcome = async {
+                    let outcome = flight.outcome().await;
+                    outcome.map_or(Waited::GivenUp, |fetched| {
+                        Waited::Reply(Reply::Shared(fetched))
+                    })
+                };
+                let started = flight.started();
+                (self.patiently(patience, started, outcome).await, true)
+            }
+        }
+    }
+
+    /// Fetches without waiting for others or making them wait; what can be stored still is.
+    async fn fetch_alone(
+        self: &Arc<Self>,
+        parts: &Parts,
+        found: &Found,
+        primary: Key,
+        patience: Option<Instant>,
+    ) -> Waited {
+        let Some(permit) = self.shared.flights.permit() else {
+            return Waited::Overloaded;
+        };
+        let started = Instant::now();
+        let reply = self.spawn_fetch(parts.clone(), found, primary, None, Some(permit));
+        self.patiently(patience, started, replied(reply)).await
+    }
+
+    /// When a request that arrived then stops waiting, if there is a usable copy to stop for.
+    fn patience(&self, standby: &Found, arrived: Instant) -> Option<Instant> {
+        let usable = standby.is_last_known_good();
+        usable.then(|| arrived + self.route.policy.stale_after)
+    }
+
+    /// With a usable copy the wait ends `stale_after` from the start of the fetch, whoever started it, and `stale_after`
+    /// from the arrival of the request, however many fetches it waits for.
+    async fn patiently(
+        &self,
+        patience: Option<Instant>,
+        started: Instant,
+        outcome: impl Future<Output = Waited>,
+    ) -> Waited {
+        let Some(until) = patience else {
+            return outcome.await;
+        };
+        let until = until.min(started + self.route.policy.stale_after);
+        tokio::time::timeout_at(until, outcome)
+            .await
+            .unwrap_or(Waited::TooSlow)
+    }
+
+    /// Makes an answer of what the waiting brought, or says what to do instead.
+    fn conclude(
+        &self,
+        parts: &Parts,
+        primary: &Key,
+        found: &Found,
+        waited: Waited,
+        status: CacheStatus,
+    ) -> Next {
+        // A body that still arrives may break; a copy that is here does not.
+        let copy_instead = || self.stale_instead(parts, found, status);
+        match waited {
+            Waited::TooSlow => copy_instead().map_or(Next::Alone, Next::Answered),
+            Waited::GivenUp => Next::Failed(Failure::new(Cause::Internal, Sent::MayHaveActed)),
+            Waited::Overloaded => Next::Failed(Failure::new(Cause::Overloaded, Sent::Nothing)),
+            Waited::Reply(Reply::Own(own)) => Next::Answered(own.into_answer(parts, status)),
+            Waited::Reply(Reply::Reading(streaming, body)) => Next::Answered(
+                copy_instead().unwrap_or_else(|| streaming.answer(parts, body, status)),
+            ),
+            Waited::Reply(Reply::Shared(fetched)) => match fetched {
+                Fetched::Failed(failure) => Next::Failed(failure),
+                Fetched::Unshared { by_request: true } => Next::Again(None),
+                Fetched::Unshared { by_request: false } => Next::Alone,
+                Fetched::Stored(stored) => {
+                    let now = self.shared.clock.now();
+                    stored.conclude(parts, primary, &self.route, now, status)
+                }
+                Fetched::Streaming(streaming) => match copy_instead() {
+                    Some(answer) => Next::Answered(answer),
+                    None => streaming.conclude(parts, primary, status),
+                },
+            },
+        }
+    }
+
+    /// The usable copy, while the fetch goes on behind.
+    fn stale_instead(&self, parts: &Parts, found: &Found, status: CacheStatus) -> Option<Answer> {
+        let (stored, verdict) = found
+            .copy_and_verdict()
+            .filter(|(_, verdict)| verdict.is_last_known_good())?;
+        let status = CacheStatus {
+            ttl_secs: Some(verdict.ttl_secs()),
+            detail: Some("stale-after"),
+            ..status
+        };
+        Some(answer::from_stored(
+            &parts.method,
+            &parts.headers,
+            stored,
+            verdict.age,
+            &status,
+            Note::new(Outcome::Stale),
+        ))
+    }
+
+    /// The answer where the upstream gave none. Before a client goes without, the store is looked into once more, with
+    /// patience: a disk that was too slow for a hit is still better than an error.
+    async fn failed(
+        &self,
+        parts: &Parts,
+        primary: &Key,
+        mut found: Found,
+        failure: &Failure,
+        status: CacheStatus,
+    ) -> Answer {
+        if found.copy.is_none() {
+            found = self.lookup_within(primary, &parts.headers, LAST_LOOK).await;
+        }
+        answer::from_failure(
+            &self.route,
+            parts,
+            found.copy_and_verdict(),
+            failure,
+            status,
+        )
+    }
+}
+
+async fn replied(reply: oneshot::Receiver<Reply>) -> Waited {
+    reply.await.map_or(Waited::GivenUp, Waited::Reply)
+}
+
+/// Why a request that nothing stored can answer is passed on alone: its answer would be a part or a head.
+fn unshareable(parts: &Parts, forward: Forward) -> Option<Forward> {
+    if parts.method != Method::GET {
+        return Some(forward);
+    }
+    let has_range = parts.headers.contains_key(header::RANGE);
+    has_range.then_some(Forward::Partial)
+}
+
+/// RFC 9110 9.3.2: an answer to HEAD has the fields of the answer to GET and no content.
+fn without_content(response: &mut Response) {
+    let length = response.body().exact_len().filter(|length| *length > 0);
+    if let Some(length) = length {
+        let headers = response.headers_mut();
+        headers
+            .entry(header::CONTENT_LENGTH)
+            .or_insert(length.into());
+    }
+    *response.body_mut() = Body::empty();
+}

@@ -1,0 +1,85 @@
+//! Passing on: requests the cache cannot answer or share go straight through, bodies streamed both ways.
+
+use http::{HeaderMap, HeaderValue, Version, header, request::Parts};
+use tower::ServiceExt;
+
+use super::{
+    RouteCache,
+    answer::{self, Answer, Note},
+    invalidate::invalidates,
+    key::kept_path_and_query,
+    status::{CacheStatus, Forward},
+};
+use crate::{
+    failure::{Cause, Failure, Sent},
+    http::{
+        Body, Request,
+        fetch::{Attempts, FetchContext},
+        hop,
+    },
+    observe::Outcome,
+};
+
+/// RFC 9110 7.6.3: a gateway names itself, and the protocol it received, in what it sends on.
+pub(super) fn add_via(received: Version, headers: &mut HeaderMap) {
+    let via = match received {
+        Version::HTTP_2 => "2 larder",
+        Version::HTTP_10 => "1.0 larder",
+        _ => "1.1 larder",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(via));
+}
+
+impl RouteCache {
+    /// Sends the request on as it is and the answer back as it comes.
+    pub(super) async fn pass(&self, parts: Parts, body: Body, why: Forward) -> Answer {
+        let status = CacheStatus::forwarded(why);
+        let Some(_permit) = self.shared.flights.permit() else {
+            let failure = Failure::new(Cause::Overloaded, Sent::Nothing);
+            return answer::from_failure(&self.route, &parts, None, &failure, status);
+        };
+        let mut request = Request::from_parts(parts.clone(), body);
+        add_via(parts.version, request.headers_mut());
+        request.extensions_mut().insert(self.context(false));
+        match self.below.clone().oneshot(request).await {
+            Err(failure) => answer::from_failure(&self.route, &parts, None, &failure, status),
+            Ok(mut response) => {
+                hop::strip_response(response.headers_mut());
+                if invalidates(&parts.method, response.status()) {
+                    self.invalidate(&parts.uri, &parts.headers, response.headers())
+                        .await;
+                }
+                let attempts = response
+                    .extensions()
+                    .get::<Attempts>()
+                    .map_or(1, |attempts| attempts.0);
+                status.append_to(response.headers_mut());
+                Answer {
+                    response,
+                    note: Note {
+                        attempts,
+                        ..Note::new(Outcome::Pass)
+                    },
+                }
+            }
+        }
+    }
+
+    /// What every fetch of this route says to the layers below; streamed unless more is asked for.
+    pub(super) fn context(&self, stale_copy: bool) -> FetchContext {
+        FetchContext {
+            stale_copy,
+            whole_bytes_max: None,
+            hold_back: None,
+            deadline: self.route.deadline,
+            attempt_timeout: self.route.attempt_timeout,
+        }
+    }
+
+    /// The target as the upstream should see it: without what does not count.
+    pub(super) fn target(&self, parts: &Parts) -> http::Uri {
+        let target = kept_path_and_query(&self.route.key, &parts.uri);
+        // A part of a valid path and query is one; should that ever fail, the target stays as it came.
+        target.parse().unwrap_or_else(|_| parts.uri.clone())
+    }
+}

@@ -1,0 +1,411 @@
+//! May this response be stored, and shared with others who ask the same?
+//!
+//! Pure. RFC 9111 3 and 3.5, for a shared cache.
+//!
+//! - Departure, less reusable: a response with `Set-Cookie` is shared only if it says `public` or `s-maxage`, or the
+//!   route overrides (then it is stored without the cookie). 7.3 leaves this to the origin's care; vendors are careless.
+//! - Departure, less reusable: without any lifetime from origin or policy, an answer to a request with `Cookie` is not
+//!   stored: nobody said that it is the same for everyone.
+//!
+//! # Invariants
+//!
+//! - `no-store` and `private` end the decision unless the route overrides in writing.
+//! - `Authorization` is never overridden: only the origin (3.5) or the route's key, which then holds it, shares.
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::{control::RequestDirectives, freshness::Facts, vary::Vary};
+use crate::config::RouteConfig;
+
+/// Why a response is not stored. The word is shown to operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// Interim, partial, or a status with no meaning for a cache (RFC 9111 3).
+    Status,
+    /// The response says `no-store`.
+    NoStore,
+    /// The request does.
+    RequestNoStore,
+    /// `private`.
+    Private,
+    /// The request had `Authorization` (RFC 9111 3.5).
+    Authorization,
+    /// The request had `Cookie`, and nobody named a lifetime.
+    Cookie,
+    /// `Set-Cookie`, and nothing that says that it is for everybody.
+    SetCookie,
+    /// `Vary: *`.
+    VaryAnything,
+    /// An endless stream (`text/event-stream`).
+    Stream,
+    /// Neither a lifetime nor a status that may be kept without one.
+    NoLifetime,
+    /// Larger than `body_max`.
+    TooLarge,
+}
+
+impl NotStored {
+    /// Whether the reason lies in what this client sent: another's request may get an answer for everybody.
+    pub(super) fn is_about_request(self) -> bool {
+        matches!(
+            self,
+            Self::RequestNoStore | Self::Authorization | Self::Cookie
+        )
+    }
+
+    /// The word for it in `Cache-Status`: a token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::NoStore => "no-store",
+            Self::RequestNoStore => "request-no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
+            Self::SetCookie => "set-cookie",
+            Self::VaryAnything => "vary",
+            Self::Stream => "stream",
+            Self::NoLifetime => "no-lifetime",
+            Self::TooLarge => "too-large",
+        }
+    }
+}
+
+/// Decides for the response to a GET with these request and response heads. Of a response with an encoded body that
+/// forgets to say so, the variants are told apart by `Accept-Encoding` all the same: others could not read it.
+pub(super) fn storable(
+    route: &RouteConfig,
+    request: &HeaderMap,
+    status: StatusCode,
+    response: &HeaderMap,
+    facts: &Facts,
+) -> Result<Vary, NotStored> {
+    let overrides = route.policy.override_origin;
+    let directives = &facts.directives;
+    if !is_final_and_whole(status) {
+        return Err(NotStored::Status);
+    }
+    if !overrides && directives.no_store && !understood_must_understand(facts, status) {
+        return Err(NotStored::NoStore);
+    }
+    if !overrides && directives.private {
+        return Err(NotStored::Private);
+    }
+    if !overrides && RequestDirectives::parse(request).no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    if has_unkeyed_authorization(route, request) && !directives.shares_authorized() {
+        return Err(NotStored::Authorization);
+    }
+    if is_event_stream(response) {
+        return Err(NotStored::Stream);
+    }
+    let shared_in_writing = overrides || directives.public || directives.s_maxage.is_some();
+    if response.contains_key(header::SET_COOKIE) && !shared_in_writing {
+        return Err(NotStored::SetCookie);
+    }
+    // A policy's own lifetime is for answers: an error or a redirect is kept only where the origin says so.
+    let heuristic = is_heuristically_cacheable(status);
+    if facts.origin_lifetime().is_none() && !directives.public && !heuristic {
+        return Err(NotStored::NoLifetime);
+    }
+    if facts.lifetime(&route.policy).is_none() && request.contains_key(header::COOKIE) {
+        return Err(NotStored::Cookie);
+    }
+    match Vary::parse(response) {
+        Vary::Anything => Err(NotStored::VaryAnything),
+        vary if response.contains_key(header::CONTENT_ENCODING) => {
+            Ok(vary.and(header::ACCEPT_ENCODING))
+        }
+        vary => Ok(vary),
+    }
+}
+
+/// Whether a request carries credentials that the route's key does not hold (RFC 9111 3.5).
+pub(super) fn has_unkeyed_authorization(route: &RouteConfig, request: &HeaderMap) -> bool {
+    request.contains_key(header::AUTHORIZATION)
+        && !route.key.headers.contains(&header::AUTHORIZATION)
+}
+
+/// Whether a stored response may answer a request with these fields. Departure, less reusable: RFC 9111 3.5 lets an
+/// answer to an anonymous request serve one with `Authorization`; vendors whose prices depend on the account forget
+/// `Vary`, so here it does so only where the origin says that it is for everybody.
+pub(super) fn may_answer(route: &RouteConfig, request: &HeaderMap, facts: &Facts) -> bool {
+    !has_unkeyed_authorization(route, request) || facts.directives.shares_authorized()
+}
+
+/// RFC 9111 5.2.2.3: with `must-understand`, `no-store` is for caches that do not know the status. We know these.
+fn understood_must_understand(facts: &Facts, status: StatusCode) -> bool {
+    facts.directives.must_understand && is_heuristically_cacheable(status)
+}
+
+/// 1xx are not final; 206 and 304 are parts of others.
+fn is_final_and_whole(status: StatusCode) -> bool {
+    !status.is_informational()
+        && status != StatusCode::PARTIAL_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+}
+
+/// RFC 9110 15.1, without 206.
+fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
+fn is_event_stream(response: &HeaderMap) -> bool {
+    response
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let essence = value.split(';').next().unwrap_or_default();
+            essence.trim().eq_ignore_ascii_case("text/event-stream")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        config::{self, FixedEnv},
+    };
+
+    fn route(policy: &str, rest: &str) -> Arc<RouteConfig> {
+        let text = format!(
+            "[upstream.v]\nendpoints = [\"http://127.0.0.1:1\"]\n[policy.p]\n{policy}\n[[route]]\npath = \"/x\"\nupstream = \"v\"\npolicy = \"p\"\n{rest}"
+        );
+        let config = config::parse(&text, Path::new("t.toml"), &FixedEnv::default()).unwrap();
+        Arc::clone(&config.routes[0])
+    }
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let line = |&(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        lines.iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_may_be_stored_follows_rfc9111_3() {
+        const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+        const AUTHORIZED: (&str, &str) = ("authorization", "Bearer a");
+        let plain = route("", "");
+        let filled = route("fresh = \"30s\"", "");
+        let overriding = route("fresh = \"30s\"\noverride = true", "");
+        let keyed = route("", "key.headers = [\"Authorization\"]");
+        for (name, route, request, status, response, want) in [
+            ("a lifetime", &plain, vec![], 200, vec![FRESH], Ok(())),
+            (
+                "silence, a status that may be kept without",
+                &plain,
+                vec![],
+                200,
+                vec![],
+                Ok(()),
+            ),
+            (
+                "silence, a status that may not",
+                &plain,
+                vec![],
+                302,
+                vec![],
+                Err(NotStored::NoLifetime),
+            ),
+            (
+                "such a status with a lifetime of its own",
+                &plain,
+                vec![],
+                302,
+                vec![FRESH],
+                Ok(()),
+            ),
+            (
+                "a policy's lifetime is for answers, not for refusals",
+                &filled,
+                vec![],
+                403,
+                vec![],
+                Err(NotStored::NoLifetime),
+            ),
+            (
+                "nor where it overrides",
+                &overriding,
+                vec![],
+                401,
+                vec![],
+                Err(NotStored::NoLifetime),
+            ),
+            (
+                "a part",
+                &plain,
+                vec![],
+                206,
+                vec![FRESH],
+                Err(NotStored::Status),
+            ),
+            (
+                "no-store",
+                &plain,
+                vec![],
+                200,
+                vec![("cache-control", "no-store, max-age=60")],
+                Err(NotStored::NoStore),
+            ),
+            (
+                "no-store beside must-understand, status understood",
+                &plain,
+                vec![],
+                200,
+                vec![("cache-control", "must-understand, no-store, max-age=60")],
+                Ok(()),
+            ),
+            (
+                "no-store gives way to an override",
+                &overriding,
+                vec![],
+                200,
+                vec![("cache-control", "no-store")],
+                Ok(()),
+            ),
+            (
+                "private",
+                &plain,
+                vec![],
+                200,
+                vec![("cache-control", "private, max-age=60")],
+                Err(NotStored::Private),
+            ),
+            (
+                "private gives way to an override",
+                &overriding,
+                vec![],
+                200,
+                vec![("cache-control", "private")],
+                Ok(()),
+            ),
+            (
+                "the request says no-store",
+                &plain,
+                vec![("cache-control", "no-store")],
+                200,
+                vec![FRESH],
+                Err(NotStored::RequestNoStore),
+            ),
+            (
+                "Authorization",
+                &plain,
+                vec![AUTHORIZED],
+                200,
+                vec![FRESH],
+                Err(NotStored::Authorization),
+            ),
+            (
+                "Authorization is not overridden",
+                &overriding,
+                vec![AUTHORIZED],
+                200,
+                vec![FRESH],
+                Err(NotStored::Authorization),
+            ),
+            (
+                "Authorization, public",
+                &plain,
+                vec![AUTHORIZED],
+                200,
+                vec![("cache-control", "public, max-age=60")],
+                Ok(()),
+            ),
+            (
+                "Authorization, in the key",
+                &keyed,
+                vec![AUTHORIZED],
+                200,
+                vec![FRESH],
+                Ok(()),
+            ),
+            (
+                "Set-Cookie",
+                &plain,
+                vec![],
+                200,
+                vec![FRESH, ("set-cookie", "a=b")],
+                Err(NotStored::SetCookie),
+            ),
+            (
+                "Set-Cookie, public",
+                &plain,
+                vec![],
+                200,
+                vec![
+                    ("cache-control", "public, max-age=60"),
+                    ("set-cookie", "a=b"),
+                ],
+                Ok(()),
+            ),
+            (
+                "Cookie, a lifetime",
+                &plain,
+                vec![("cookie", "a=b")],
+                200,
+                vec![FRESH],
+                Ok(()),
+            ),
+            (
+                "Cookie, silence",
+                &plain,
+                vec![("cookie", "a=b")],
+                200,
+                vec![],
+                Err(NotStored::Cookie),
+            ),
+            (
+                "Vary: *",
+                &plain,
+                vec![],
+                200,
+                vec![FRESH, ("vary", "*")],
+                Err(NotStored::VaryAnything),
+            ),
+            (
+                "an endless stream",
+                &plain,
+                vec![],
+                200,
+                vec![FRESH, ("content-type", "text/event-stream; charset=utf-8")],
+                Err(NotStored::Stream),
+            ),
+        ] {
+            let (request, response) = (fields(&request), fields(&response));
+            let facts = Facts::new(&response, Timestamp::EPOCH, Timestamp::EPOCH);
+            let status = StatusCode::from_u16(status).unwrap();
+            let got = storable(route, &request, status, &response, &facts);
+            assert_eq!(got.map(|_vary| ()), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_body_varies_by_what_the_client_can_read_said_or_not() {
+        let response = fields(&[
+            ("cache-control", "max-age=60"),
+            ("content-encoding", "gzip"),
+        ]);
+        let facts = Facts::new(&response, Timestamp::EPOCH, Timestamp::EPOCH);
+        let got = storable(
+            &route("", ""),
+            &HeaderMap::new(),
+            StatusCode::OK,
+            &response,
+            &facts,
+        );
+        assert_eq!(got, Ok(Vary::Fields(vec![header::ACCEPT_ENCODING])));
+    }
+}
