@@ -26,3 +26,4 @@ pub mod config;
 pub mod failure;
 pub mod http;
 pub mod observe;
+pub mod stub;
