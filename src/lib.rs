@@ -14,13 +14,19 @@
 //! Below the cache every service answers `Result<Response, Failure>`; above it every service answers. `stack` is the only
 //! place that knows all layers, `app` owns every task.
 
+pub mod app;
+pub mod stack;
+
 pub mod listener;
+pub mod front;
 pub mod route;
 pub mod cache;
 pub mod store;
 pub mod resilience;
 pub mod upstream;
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod failure;

@@ -1,0 +1,140 @@
+//! Routes of the admin listener.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+};
+use serde::Serialize;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    limit::RequestBodyLimitLayer,
+    request_id::{PropagateRequestIdLayer, SetRequestIdLayer},
+    sensitive_headers::SetSensitiveRequestHeadersLayer,
+    set_header::SetResponseHeaderLayer,
+    trace::TraceLayer,
+};
+
+use super::{
+    guard::{self, Guard},
+    status::StatusSource,
+};
+use crate::{
+    http::Problem,
+    listener::request_id::SharedRequestIds,
+    observe::{Metrics, metrics},
+};
+
+/// Nothing here reads a body yet.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Clone)]
+struct Shown {
+    status: Arc<dyn StatusSource>,
+    metrics: Metrics,
+}
+
+pub(super) fn router(status: Arc<dyn StatusSource>, metrics: Metrics, guard: Guard) -> Router {
+    let probes = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz));
+    let guarded = Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/api/v1/status", get(status_json))
+        .fallback(not_found)
+        // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
+        .layer(middleware::from_fn_with_state(guard, guard::check));
+    let no_store = HeaderValue::from_static("no-store");
+    let nosniff = HeaderValue::from_static("nosniff");
+    guarded
+        .merge(probes)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Shown { status, metrics })
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .layer(CatchPanicLayer::custom(|_| {
+            tracing::error!("the admin listener survived a defect of ours");
+            problem(
+                &Problem::new(StatusCode::INTERNAL_SERVER_ERROR),
+                &Method::GET,
+                &HeaderMap::new(),
+            )
+        }))
+        .layer(SetResponseHeaderLayer::overriding(CACHE_CONTROL, no_store))
+        .layer(SetResponseHeaderLayer::overriding(
+            X_CONTENT_TYPE_OPTIONS,
+            nosniff,
+        ))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(SharedRequestIds::default()))
+        // At level debug; the token is marked before it, so that it prints as "Sensitive".
+        .layer(TraceLayer::new_for_http())
+        .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION]))
+}
+
+/// The process runs: always 200. A restart would mend nothing that a failing upstream breaks.
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Serialize)]
+struct NotReady {
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+/// Whether to send traffic here.
+async fn readyz(State(shown): State<Shown>) -> Response {
+    match shown.status.readiness() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reasons) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(NotReady {
+                ready: false,
+                reasons,
+            }),
+        )
+            .into_response(),
+    }
+}
+
+async fn metrics_text(State(shown): State<Shown>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        shown.metrics.encode(),
+    )
+}
+
+async fn status_json(State(shown): State<Shown>) -> impl IntoResponse {
+    Json(shown.status.status())
+}
+
+async fn not_found(method: Method, headers: HeaderMap) -> Response {
+    let nothing = Problem::new(StatusCode::NOT_FOUND)
+        .detail("there are /livez, /readyz, /metrics and /api/v1/status");
+    problem(&nothing, &method, &headers)
+}
+
+async fn method_not_allowed(method: Method, headers: HeaderMap) -> Response {
+    problem(
+        &Problem::new(StatusCode::METHOD_NOT_ALLOWED),
+        &method,
+        &headers,
+    )
+}
+
+/// A problem as this listener answers it.
+pub(super) fn problem(problem: &Problem, method: &Method, request_headers: &HeaderMap) -> Response {
+    const X_REQUEST_ID: HeaderName = crate::listener::request_id::X_REQUEST_ID;
+    let mut problem = problem.clone();
+    problem.request_id = request_headers.get(X_REQUEST_ID).cloned();
+    problem.response(method, request_headers).map(Body::new)
+}

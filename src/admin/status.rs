@@ -1,0 +1,130 @@
+//! Status: what `/api/v1/status` says. The names of its members are part of the API.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{clock::Timestamp, observe::RaisedAlert};
+
+/// Where the admin listener reads what it shows; implemented by whoever owns everything.
+pub trait StatusSource: Send + Sync + 'static {
+    /// The state of everything. Must not block.
+    fn status(&self) -> Status;
+
+    /// Whether traffic should be sent here.
+    ///
+    /// # Errors
+    /// The reasons why not, each a phrase: "starting", "draining".
+    fn readiness(&self) -> Result<(), Vec<String>>;
+}
+
+/// The state of the process.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// larder's version.
+    pub version: &'static str,
+    /// Seconds since the process started.
+    pub uptime_seconds: u64,
+    /// A shutdown has begun.
+    pub draining: bool,
+    /// Routes, in the order of the config.
+    pub routes: Vec<RouteStatus>,
+    /// Upstreams, in the order of the config.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// The store.
+    pub store: StoreStatus,
+    /// Recent alerts, newest first.
+    pub alerts: Vec<RaisedAlert>,
+}
+
+/// One route.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteStatus {
+    /// Its name.
+    pub name: String,
+    /// Its path as the config has it.
+    pub path: String,
+    /// Where it leads.
+    pub upstream: String,
+    /// Its freshness policy.
+    pub policy: String,
+    /// Requests so far by outcome; outcomes that never happened are left out.
+    pub requests: BTreeMap<&'static str, u64>,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Its endpoints, without credentials.
+    pub endpoints: Vec<String>,
+    /// Who is called when it breaks.
+    pub owner: Option<String>,
+    /// What they read then.
+    pub runbook: Option<String>,
+    /// What its breaker lets through.
+    pub breaker: BreakerState,
+    /// Requests with it now.
+    pub in_flight: u64,
+    /// Attempts so far.
+    pub attempts: u64,
+    /// Failed attempts so far by cause.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// The last failure, if there was one.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// What a breaker lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Everything.
+    Closed,
+    /// A few probes.
+    HalfOpen,
+    /// Nothing.
+    Open,
+}
+
+impl BreakerState {
+    /// The number that stands for it in the metrics: 0 closed, 1 half-open, 2 open.
+    pub const fn as_number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An upstream's last failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastFailure {
+    /// When, in milliseconds since the epoch.
+    #[serde(rename = "at_ms")]
+    pub at: Timestamp,
+    /// The word for it.
+    pub cause: &'static str,
+}
+
+/// The store's tiers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StoreStatus {
+    /// "disk" with both tiers, "memory_only" without a disk tier or after it was set aside.
+    pub state: &'static str,
+    /// Bytes in memory.
+    pub memory_bytes: u64,
+    /// Their bound.
+    pub memory_bytes_max: u64,
+    /// Entries in memory.
+    pub memory_entries: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Their bound; 0 without a disk tier.
+    pub disk_bytes_max: u64,
+    /// Entries on disk.
+    pub disk_entries: u64,
+    /// Records that wait to be written.
+    pub write_queue: u64,
+    /// Records dropped because the queue was full.
+    pub writes_dropped: u64,
+    /// Times the disk tier was set aside.
+    pub quarantines: u64,
+}

@@ -1,0 +1,217 @@
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::observe::Outcome;
+
+struct Fixed(Result<(), Vec<String>>);
+
+impl StatusSource for Fixed {
+    fn status(&self) -> Status {
+        Status {
+            version: "0.1.0",
+            uptime_seconds: 5,
+            draining: false,
+            routes: Vec::new(),
+            upstreams: vec![UpstreamStatus {
+                name: "pricing".to_owned(),
+                endpoints: vec!["http://127.0.0.1:9100".to_owned()],
+                owner: Some("Vendor desk".to_owned()),
+                runbook: None,
+                breaker: BreakerState::HalfOpen,
+                in_flight: 1,
+                attempts: 7,
+                failures: [("connect_refused", 2)].into(),
+                last_failure: None,
+            }],
+            store: StoreStatus {
+                state: "disk",
+                ..StoreStatus::default()
+            },
+            alerts: Vec::new(),
+        }
+    }
+
+    fn readiness(&self) -> Result<(), Vec<String>> {
+        self.0.clone()
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    shutdown: Shutdown,
+    task: JoinHandle<DrainReport>,
+}
+
+impl Running {
+    fn start(token: Option<&str>, readiness: Result<(), Vec<String>>) -> Self {
+        let config = AdminConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            token: token.map(SecretString::from),
+        };
+        let admin = Admin::bind(&config).unwrap();
+        let address = admin.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let metrics = Metrics::new();
+        metrics.route("prices").record(
+            Outcome::Hit,
+            http::StatusCode::OK,
+            Duration::from_millis(1),
+        );
+        let task = tokio::spawn(admin.serve(Arc::new(Fixed(readiness)), metrics, shutdown.clone()));
+        Self {
+            address,
+            shutdown,
+            task,
+        }
+    }
+
+    /// Head and body of the answer.
+    async fn ask(&self, line: &str, fields: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{fields}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    async fn stop(self) {
+        self.shutdown.begin();
+        self.task.await.unwrap();
+    }
+}
+
+const LOCAL: &str = "host: localhost\r\n";
+
+#[tokio::test]
+async fn everything_is_answered_on_loopback_without_a_token() {
+    let admin = Running::start(None, Ok(()));
+    for (line, status) in [
+        ("GET /livez", "200"),
+        ("GET /readyz", "200"),
+        ("GET /metrics", "200"),
+        ("HEAD /metrics", "200"),
+        ("GET /api/v1/status", "200"),
+        ("GET /nothing", "404"),
+        ("POST /metrics", "405"),
+        ("POST /livez", "405"),
+    ] {
+        let (head, _) = admin.ask(line, LOCAL).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{line}: {head}"
+        );
+        assert!(head.contains("x-request-id: "), "{line}: {head}");
+        assert!(head.contains("cache-control: no-store"), "{line}: {head}");
+        if status.starts_with('4') {
+            assert!(
+                head.contains("content-type: application/problem+json"),
+                "{line}: {head}"
+            );
+        }
+        if status == "405" {
+            assert!(head.contains("allow: GET,HEAD"), "{line}: {head}");
+        }
+    }
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn a_website_that_rebinds_its_name_reads_nothing() {
+    let admin = Running::start(None, Ok(()));
+    for line in ["GET /metrics", "GET /api/v1/status", "GET /nothing"] {
+        let (head, body) = admin.ask(line, "host: evil.example\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 403 "), "{line}: {head}");
+        assert!(!body.contains("larder_"), "{line}: {body}");
+    }
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_token_only_the_probes_answer_without_it() {
+    let admin = Running::start(Some("s3cret"), Ok(()));
+    for (line, fields, status) in [
+        ("GET /livez", "host: any.example\r\n", "200"),
+        ("GET /readyz", "host: any.example\r\n", "200"),
+        ("GET /metrics", LOCAL, "401"),
+        ("GET /nothing", LOCAL, "401"),
+        (
+            "GET /metrics",
+            "host: any.example\r\nauthorization: Bearer wrong\r\n",
+            "401",
+        ),
+        (
+            "GET /metrics",
+            "host: any.example\r\nauthorization: Bearer s3cret\r\n",
+            "200",
+        ),
+        (
+            "GET /api/v1/status",
+            "host: any.example\r\nauthorization: Bearer s3cret\r\n",
+            "200",
+        ),
+    ] {
+        let (head, _) = admin.ask(line, fields).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{line} {fields}: {head}"
+        );
+        assert_eq!(
+            head.contains("www-authenticate: Bearer"),
+            status == "401",
+            "{line}: {head}"
+        );
+    }
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn readyz_says_why_no_traffic_should_come() {
+    let admin = Running::start(None, Err(vec!["draining".to_owned()]));
+    let (head, body) = admin.ask("GET /readyz", LOCAL).await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&body).unwrap(),
+        serde_json::json!({"ready": false, "reasons": ["draining"]})
+    );
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn status_shows_whom_to_call_and_what_the_breaker_does() {
+    let admin = Running::start(None, Ok(()));
+    let (_, body) = admin.ask("GET /api/v1/status", LOCAL).await;
+    let status: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status["version"], "0.1.0");
+    assert_eq!(status["upstreams"][0]["owner"], "Vendor desk");
+    assert_eq!(status["upstreams"][0]["breaker"], "half_open");
+    assert_eq!(status["upstreams"][0]["failures"]["connect_refused"], 2);
+    assert_eq!(status["store"]["state"], "disk");
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_text() {
+    let admin = Running::start(None, Ok(()));
+    let (head, body) = admin.ask("GET /metrics", LOCAL).await;
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    assert!(
+        body.contains("larder_requests_total{route=\"prices\",outcome=\"hit\",status=\"2xx\"} 1"),
+        "{body}"
+    );
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    admin.stop().await;
+}

@@ -1,0 +1,330 @@
+//! App: builds everything from a `Config`, owns every task, and takes it all down again in order.
+//!
+//! # Invariants
+//!
+//! - Nothing is accepted before everything stands: addresses are bound, the store is open, routes are mounted.
+//! - Down in the order of the way in: stop accepting, finish requests within `drain_for`, let fetches behind them end,
+//!   flush the store, and the admin listener last, so that a drain can be watched.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    admin::Admin,
+    cache,
+    clock::Clock,
+    config::Config,
+    front::Front,
+    listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
+    observe::{Alert, Alerts, Metrics, TransactionLogger},
+    resilience::{
+        Events, UpstreamEvent,
+        breaker::{BreakerChange, OpenReason},
+    },
+    route::{RoutePattern, RouteTable},
+    stack::route_stack,
+    store::{Store, StoreError},
+    upstream::{Upstream, UpstreamError},
+};
+
+mod report;
+
+use report::{Report, Sampled};
+
+/// The counters of requests that reached no route. No route can have this name.
+const UNROUTED: &str = "-";
+
+/// Why it does not start. Every one of these is a matter of configuration: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `[server] listen`
+    #[error("server.listen: {0}")]
+    Listen(#[source] ListenError),
+    /// `[admin] listen`
+    #[error("admin.listen: {0}")]
+    AdminListen(#[source] ListenError),
+    /// `[store]`
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `[upstream.NAME]`
+    #[error("upstream.{name}: {source}")]
+    Upstream {
+        /// Which.
+        name: Arc<str>,
+        /// Why.
+        source: UpstreamError,
+    },
+    /// The system does not tell which address was bound.
+    #[error("the system does not tell which address is listened on")]
+    Address(#[source] io::Error),
+}
+
+/// A proxy that listens. Serves once [`App::run`] is called.
+pub struct App {
+    config: Arc<Config>,
+    listener: Listener,
+    admin: Option<Admin>,
+    front: Front,
+    store: Store<cache::Entry>,
+    tasks: TaskTracker,
+    report: Arc<Report>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    addresses: Addresses,
+}
+
+#[derive(Clone, Copy)]
+struct Addresses {
+    server: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+impl App {
+    /// Binds the addresses, opens the store and mounts the routes.
+    ///
+    /// # Errors
+    ///
+    /// What the configuration asks for cannot be had; the message says what to do.
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        transactions: TransactionLogger,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let listener = Listener::bind(&config.server).map_err(StartError::Listen)?;
+        let admin = config
+            .admin
+            .as_ref()
+            .map(Admin::bind)
+            .transpose()
+            .map_err(StartError::AdminListen)?;
+        let addresses = Addresses {
+            server: listener.local_addr().map_err(StartError::Address)?,
+            admin: admin
+                .as_ref()
+                .map(Admin::local_addr)
+                .transpose()
+                .map_err(StartError::Address)?,
+        };
+        let alerts = Alerts::new(clock.clone());
+        let metrics = Metrics::new();
+        let store = open_store(&config, &clock, &alerts).await?;
+        let upstreams = upstreams(&config, &clock, &alerts)?;
+        let tasks = TaskTracker::new();
+        let shared = cache::Shared::new(&config, store.clone(), clock.clone(), tasks.clone());
+        let table = mount(&config, &shared, &upstreams, &metrics);
+        let shutdown = Shutdown::new();
+        let report = Arc::new(Report {
+            config: Arc::clone(&config),
+            upstreams,
+            store: store.clone(),
+            alerts: alerts.clone(),
+            metrics: metrics.clone(),
+            listener: listener.stats(),
+            cache: Arc::clone(&shared),
+            shutdown: shutdown.clone(),
+            started: Instant::now(),
+        });
+        metrics.register(alerts);
+        metrics.register(Sampled(Arc::clone(&report)));
+        let front = Front::new(
+            &config.server,
+            table,
+            metrics.route(UNROUTED),
+            transactions,
+            clock,
+        );
+        Ok(Self {
+            config,
+            listener,
+            admin,
+            front,
+            store,
+            tasks,
+            report,
+            metrics,
+            shutdown,
+            addresses,
+        })
+    }
+
+    /// Where clients are answered.
+    pub fn addr(&self) -> SocketAddr {
+        self.addresses.server
+    }
+
+    /// Where operators are, unless `[admin]` is turned off.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.addresses.admin
+    }
+
+    /// Begins the end when it is begun.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// The metrics, to register further sources.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The store, for those who wait until something is durable.
+    pub fn store(&self) -> &Store<cache::Entry> {
+        &self.store
+    }
+
+    /// Serves until the shutdown begins, then drains.
+    pub async fn run(self) -> DrainReport {
+        let admin_shutdown = Shutdown::new();
+        let admin = self.admin.map(|admin| {
+            tokio::spawn(admin.serve(
+                self.report.clone(),
+                self.metrics.clone(),
+                admin_shutdown.clone(),
+            ))
+        });
+        let front = self.front;
+        let drained = self
+            .listener
+            .serve(move |peer: Peer| front.for_peer(peer), self.shutdown)
+            .await;
+        self.tasks.close();
+        let fetches = self.config.server.drain_for.saturating_sub(drained.took);
+        if tokio::time::timeout(fetches, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = self.tasks.len(),
+                "fetches were still under way when drain_for had passed"
+            );
+        }
+        self.store.close(self.config.store.stall_after).await;
+        admin_shutdown.begin();
+        finish(admin).await;
+        drained
+    }
+}
+
+async fn finish(admin: Option<JoinHandle<DrainReport>>) {
+    if let Some(admin) = admin
+        && let Err(error) = admin.await
+    {
+        tracing::error!(%error, "the admin listener ended in a defect of larder");
+    }
+}
+
+/// Opening blocks: it reads an index.
+async fn open_store(
+    config: &Arc<Config>,
+    clock: &Clock,
+    alerts: &Alerts,
+) -> Result<Store<cache::Entry>, StoreError> {
+    let (config, clock, alerts) = (Arc::clone(config), clock.clone(), alerts.clone());
+    let opening = tokio::task::spawn_blocking(move || Store::open(&config.store, clock, alerts));
+    opening
+        .await
+        .expect("opening a store does not panic: it contains its own panics")
+}
+
+fn upstreams(config: &Config, clock: &Clock, alerts: &Alerts) -> Result<Vec<Upstream>, StartError> {
+    let upstream = |config: &Arc<crate::config::UpstreamConfig>| {
+        let alerts = alerts.clone();
+        let events = Events::to(move |event: &UpstreamEvent| alerts.raise(alert(event)));
+        Upstream::new(Arc::clone(config), clock.clone(), events).map_err(|source| {
+            StartError::Upstream {
+                name: Arc::clone(&config.name),
+                source,
+            }
+        })
+    };
+    config.upstreams.iter().map(upstream).collect()
+}
+
+/// A change of a breaker, for whoever is called about this upstream.
+fn alert(event: &UpstreamEvent) -> Alert {
+    let (kind, message) = match &event.change {
+        BreakerChange::Opened { reason, rest } => (
+            "breaker_open",
+            format!(
+                "not asked for {:?}: {}; stored answers are served meanwhile",
+                whole_millis(*rest),
+                why(*reason)
+            ),
+        ),
+        BreakerChange::HalfOpened => (
+            "breaker_half_open",
+            "probing whether it has recovered".to_owned(),
+        ),
+        BreakerChange::Closed => (
+            "breaker_closed",
+            "recovered; asked as usual again".to_owned(),
+        ),
+    };
+    Alert {
+        kind,
+        subject: event.upstream.name.to_string(),
+        message,
+        owner: event.upstream.owner.clone(),
+        runbook: event.upstream.runbook.clone(),
+    }
+}
+
+/// Nobody who is woken by it wants the nanoseconds that jitter leaves.
+fn whole_millis(duration: Duration) -> Duration {
+    let half = Duration::from_micros(500);
+    Duration::from_millis(duration.saturating_add(half).as_millis() as u64)
+}
+
+fn why(reason: OpenReason) -> &'static str {
+    match reason {
+        OpenReason::FailureRate => "too many calls failed",
+        OpenReason::SlowRate => "too many calls were slow",
+        OpenReason::Run => "too many calls in a row failed",
+        OpenReason::Probe => "it has not recovered yet",
+    }
+}
+
+fn mount(
+    config: &Config,
+    shared: &Arc<cache::Shared>,
+    upstreams: &[Upstream],
+    metrics: &Metrics,
+) -> RouteTable<Arc<crate::front::Mounted>> {
+    RouteTable::new(config.routes.iter().map(|route| {
+        let upstream = upstreams
+            .iter()
+            .find(|upstream| upstream.config().name == route.upstream.name)
+            .expect("a compiled route leads to an upstream of its config");
+        (
+            RoutePattern::from(route),
+            route_stack(route, shared, upstream, metrics),
+        )
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_says_its_durations_in_whole_milliseconds() {
+        for (nanos, want) in [
+            (492_708_331, "not asked for 493ms: "),
+            (1_500_000_001, "not asked for 1.5s: "),
+            (10_000_000_000, "not asked for 10s: "),
+        ] {
+            let raised = alert(&UpstreamEvent {
+                upstream: Arc::new(crate::upstream::client_config(&["http://v"])),
+                change: BreakerChange::Opened {
+                    reason: OpenReason::Run,
+                    rest: Duration::from_nanos(nanos),
+                },
+            });
+            assert!(raised.message.starts_with(want), "{}", raised.message);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! What operators read about a running proxy: the admin API's status and the samples of `/metrics`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    admin::{
+        BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus, UpstreamStatus,
+    },
+    cache,
+    config::Config,
+    listener::{ListenerStats, Shutdown},
+    observe::{Alerts, Metrics, Samples, Source},
+    resilience::breaker::Phase,
+    store::Store,
+    upstream::Upstream,
+};
+
+/// Reads every layer, changes none.
+pub(super) struct Report {
+    pub(super) config: Arc<Config>,
+    pub(super) upstreams: Vec<Upstream>,
+    pub(super) store: Store<cache::Entry>,
+    pub(super) alerts: Alerts,
+    pub(super) metrics: Metrics,
+    pub(super) listener: Arc<ListenerStats>,
+    pub(super) cache: Arc<cache::Shared>,
+    pub(super) shutdown: Shutdown,
+    pub(super) started: Instant,
+}
+
+impl StatusSource for Report {
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            draining: self.shutdown.has_begun(),
+            routes: self.routes(),
+            upstreams: self.upstreams.iter().map(upstream_status).collect(),
+            store: self.store_status(),
+            alerts: self.alerts.recent(),
+        }
+    }
+
+    fn readiness(&self) -> Result<(), Vec<String>> {
+        if self.shutdown.has_begun() {
+            return Err(vec!["draining".to_owned()]);
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn routes(&self) -> Vec<RouteStatus> {
+        let counted = self.metrics.requests();
+        let requests = |name: &str| {
+            let outcomes = counted
+                .iter()
+                .find(|(route, _)| route == name)
+                .map(|(_, outcomes)| outcomes.as_slice());
+            let happened = outcomes
+                .unwrap_or_default()
+                .iter()
+                .filter(|(_, count)| *count > 0);
+            happened
+                .map(|(outcome, count)| (outcome.as_str(), *count))
+                .collect()
+        };
+        let status = |route: &Arc<crate::config::RouteConfig>| RouteStatus {
+            name: route.name.to_string(),
+            path: route.path.as_str().to_owned(),
+            upstream: route.upstream.name.to_string(),
+            policy: route.policy.name.to_string(),
+            requests: requests(&route.name),
+        };
+        self.config.routes.iter().map(status).collect()
+    }
+
+    fn store_status(&self) -> StoreStatus {
+        let (stats, config) = (self.store.stats(), &self.config.store);
+        StoreStatus {
+            state: stats.disk.as_str(),
+            memory_bytes: stats.memory_bytes,
+            memory_bytes_max: config.memory_bytes,
+            memory_entries: stats.memory_entries,
+            disk_bytes: stats.disk_used_bytes,
+            disk_bytes_max: config.path.as_ref().map_or(0, |_| config.disk_bytes),
+            disk_entries: stats.disk_entries,
+            write_queue: stats.queue_entries,
+            writes_dropped: stats.drops,
+            quarantines: stats.quarantines,
+        }
+    }
+}
+
+fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
+    let (config, now) = (upstream.config(), upstream.snapshot());
+    let failed = now.stats.failures.iter().filter(|(_, count)| *count > 0);
+    UpstreamStatus {
+        name: config.name.to_string(),
+        endpoints: config
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.uri.to_string())
+            .collect(),
+        owner: config.owner.clone(),
+        runbook: config.runbook.clone(),
+        breaker: breaker_state(now.breaker.phase),
+        in_flight: now.in_flight as u64,
+        attempts: now.stats.attempts,
+        failures: failed.copied().collect(),
+        last_failure: now.stats.last_failure.map(|failure| LastFailure {
+            at: failure.at,
+            cause: failure.cause,
+        }),
+    }
+}
+
+fn breaker_state(phase: Phase) -> BreakerState {
+    match phase {
+        Phase::Closed => BreakerState::Closed,
+        Phase::HalfOpen => BreakerState::HalfOpen,
+        Phase::Open => BreakerState::Open,
+    }
+}
+
+/// The report as a source of samples.
+pub(super) struct Sampled(pub(super) Arc<Report>);
+
+impl Source for Sampled {
+    fn sample(&self, samples: &mut Samples) {
+        self.0.sample_process(samples);
+    }
+}
+
+impl Report {
+    fn sample_process(&self, samples: &mut Samples) {
+        for upstream in &self.upstreams {
+            sample_upstream(upstream, samples);
+        }
+        self.sample_store(samples);
+        let gauge = |samples: &mut Samples, name, help, value: usize| {
+            samples.gauge(name, help, &[], value as f64);
+        };
+        gauge(
+            samples,
+            "client_connections",
+            "Client connections open now",
+            self.listener.open(),
+        );
+        gauge(
+            samples,
+            "fetches_in_flight",
+            "Fetches from upstreams under way",
+            self.cache.fetches(),
+        );
+        samples.counter(
+            "client_connections_accepted",
+            "Client connections accepted",
+            &[],
+            self.listener.accepted(),
+        );
+        samples.counter(
+            "client_connections_full",
+            "Times connections_max was reached",
+            &[],
+            self.listener.full(),
+        );
+        samples.counter(
+            "accept_errors",
+            "Accepts that failed",
+            &[],
+            self.listener.accept_errors(),
+        );
+    }
+
+    fn sample_store(&self, samples: &mut Samples) {
+        let stats = self.store.stats();
+        let tier = |tier: &'static str| [("tier", tier)];
+        let entries = "Stored entries";
+        samples.gauge(
+            "store_entries",
+            entries,
+            &tier("memory"),
+            stats.memory_entries as f64,
+        );
+        samples.gauge(
+            "store_entries",
+            entries,
+            &tier("disk"),
+            stats.disk_entries as f64,
+        );
+        let bytes = "Bytes that stored entries take";
+        samples.gauge(
+            "store_bytes",
+            bytes,
+            &tier("memory"),
+            stats.memory_bytes as f64,
+        );
+        samples.gauge(
+            "store_bytes",
+            bytes,
+            &tier("disk"),
+            stats.disk_used_bytes as f64,
+        );
+        let evictions = "Entries evicted to make room";
+        samples.counter(
+            "store_evictions",
+            evictions,
+            &tier("memory"),
+            stats.memory_evictions,
+        );
+        samples.counter(
+            "store_evictions",
+            evictions,
+            &tier("disk"),
+            stats.disk_evictions,
+        );
+        samples.gauge(
+            "store_write_queue_entries",
+            "Records that wait to be written",
+            &[],
+            stats.queue_entries as f64,
+        );
+        samples.gauge(
+            "store_write_queue_bytes",
+            "Bytes that wait to be written",
+            &[],
+            stats.queue_bytes as f64,
+        );
+        for (name, help, value) in [
+            ("store_writes", "Records written to disk", stats.writes),
+            (
+                "store_writes_durable",
+                "Records written to disk and flushed",
+                stats.writes_durable,
+            ),
+            (
+                "store_writes_dropped",
+                "Records not written: the queue or the disk was full",
+                stats.drops,
+            ),
+            (
+                "store_disk_hits",
+                "Lookups answered from disk",
+                stats.disk_hits,
+            ),
+            (
+                "store_disk_late",
+                "Lookups on disk given up at read_timeout",
+                stats.disk_late,
+            ),
+            (
+                "store_records_corrupt",
+                "Records found damaged and removed",
+                stats.corrupt,
+            ),
+            (
+                "store_quarantines",
+                "Times the disk tier was set aside",
+                stats.quarantines,
+            ),
+        ] {
+            samples.counter(name, help, &[], value);
+        }
+        samples.gauge(
+            "store_flush_seconds",
+            "Length of the last flush",
+            &[],
+            seconds(stats.last_flush),
+        );
+    }
+}
+
+fn sample_upstream(upstream: &Upstream, samples: &mut Samples) {
+    let (name, now) = (&*upstream.config().name, upstream.snapshot());
+    let label = [("upstream", name)];
+    samples.counter(
+        "upstream_attempts",
+        "Attempts begun, retries included",
+        &label,
+        now.stats.attempts,
+    );
+    samples.counter(
+        "upstream_retries",
+        "Attempts after a first one",
+        &label,
+        now.stats.retries,
+    );
+    samples.counter(
+        "upstream_retries_denied",
+        "Retries the budget did not allow",
+        &label,
+        now.stats.retries_denied,
+    );
+    for (cause, count) in now.stats.failures {
+        let labels = [("upstream", name), ("cause", cause)];
+        samples.counter("upstream_failures", "Failures by cause", &labels, count);
+    }
+    let state = f64::from(breaker_state(now.breaker.phase).as_number());
+    samples.gauge(
+        "upstream_breaker_state",
+        "0 closed, 1 half-open, 2 open",
+        &label,
+        state,
+    );
+    samples.gauge(
+        "upstream_in_flight",
+        "Requests with this upstream now",
+        &label,
+        now.in_flight as f64,
+    );
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, Timestamp},
+        http::{Body, Request},
+        resilience::Events,
+        upstream::{client::tests::Refusing, client_config},
+    };
+
+    #[tokio::test]
+    async fn the_status_of_an_upstream_says_how_and_when_it_failed_last() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let refusing = Refusing::new();
+        let config = Arc::new(client_config(&[refusing.uri()]));
+        let upstream = Upstream::new(config, Clock::manual(now), Events::none()).unwrap();
+        assert!(upstream_status(&upstream).last_failure.is_none());
+        let attempt = tower::Layer::layer(&upstream.attempt_layer(), upstream.balance());
+        attempt
+            .oneshot(Request::new(Body::empty()))
+            .await
+            .unwrap_err();
+        let last = upstream_status(&upstream).last_failure.unwrap();
+        assert_eq!((last.at, last.cause), (now, "connect_refused"));
+    }
+}

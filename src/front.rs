@@ -1,0 +1,372 @@
+//! Front: what stands above the caches. Brings a request into one form, finds its route, and finishes the answer.
+//!
+//! `listener -> [sanitize -> route -> finish] -> cache`
+//!
+//! Everything below answers; nothing here can fail. A hit is answered without a box or a task switch.
+//!
+//! # Invariants
+//!
+//! - Every answer carries `X-Request-Id`, is counted, and can be logged.
+//! - Secrets are not seen here: credentials are added below the cache.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::Future,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
+};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tower::Service;
+
+use crate::{
+    cache::{Answer, Cache, Note},
+    clock::Clock,
+    config::{RouteConfig, ServerConfig},
+    failure::Cause,
+    http::{Body, BodyError, Problem, Request, Response, uri::normalize_path},
+    listener::{Peer, Sanitized, Sanitizer},
+    observe::{Outcome, RouteMetrics, Transaction, TransactionLogger},
+    route::{Match, RouteTable},
+};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What hangs on a route.
+pub struct Mounted {
+    /// Its configuration.
+    pub route: Arc<RouteConfig>,
+    /// Its cache, with everything below.
+    pub cache: Cache,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+}
+
+/// The whole proxy as seen from the listener. Clones share everything; a reload swaps the table.
+#[derive(Clone)]
+pub struct Front(Arc<Shared>);
+
+struct Shared {
+    sanitizer: Sanitizer,
+    table: ArcSwap<RouteTable<Arc<Mounted>>>,
+    /// Counts what never reached a route.
+    unrouted: RouteMetrics,
+    transactions: TransactionLogger,
+    clock: Clock,
+    request_body_bytes_max: u64,
+}
+
+impl Front {
+    /// A front over this table of routes.
+    pub fn new(
+        server: &ServerConfig,
+        table: RouteTable<Arc<Mounted>>,
+        unrouted: RouteMetrics,
+        transactions: TransactionLogger,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            sanitizer: Sanitizer::new(server),
+            table: ArcSwap::from_pointee(table),
+            unrouted,
+            transactions,
+            clock,
+            request_body_bytes_max: server.request_body_bytes_max,
+        }))
+    }
+
+    /// The service of one connection.
+    pub fn for_peer(&self, peer: Peer) -> Connection {
+        Connection {
+            front: self.clone(),
+            client: peer.address.ip(),
+        }
+    }
+
+    /// Answers one request. The body may come from anywhere, so that it can be measured alone.
+    pub fn answer(&self, client: IpAddr, request: Request) -> Answering {
+        let started = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let arrival = |request_id| Arrival {
+            started,
+            client,
+            request_id,
+        };
+        let sanitized = match self.0.sanitizer.sanitize(&mut parts) {
+            Ok(sanitized) => sanitized,
+            Err(refusal) => {
+                let response = refusal.response(&parts.method, &parts.headers);
+                return self.refuse(&arrival(refusal.request_id), &parts, response);
+            }
+        };
+        normalize(&mut parts);
+        let table = self.0.table.load();
+        let mounted = match mounted(&table, &sanitized, &parts) {
+            Ok(mounted) => mounted,
+            Err(response) => return self.refuse(&arrival(sanitized.request_id), &parts, response),
+        };
+        if body.size_hint().lower() > self.0.request_body_bytes_max {
+            let response = too_large(&sanitized, &parts);
+            return self.refuse(&arrival(sanitized.request_id), &parts, response);
+        }
+        let arrival = arrival(sanitized.request_id);
+        mounted.route.request_headers.apply(&mut parts.headers);
+        let mut request = Request::from_parts(parts, limited(body, self.0.request_body_bytes_max));
+        if let Some(answer) = mounted.cache.at_once(&request) {
+            let line = Line {
+                method: request.method(),
+                target: request.uri(),
+                version: request.version(),
+            };
+            return Answering::AtOnce(Some(self.finish(&arrival, line, Some(mounted), answer)));
+        }
+        request
+            .headers_mut()
+            .insert(X_REQUEST_ID, arrival.request_id.clone());
+        let mounted = Arc::clone(mounted);
+        Answering::Waiting(Box::pin(self.clone().wait(arrival, mounted, request)))
+    }
+
+    /// The answer of disk or upstream. A defect on the way costs one request, not the connection.
+    async fn wait(self, arrival: Arrival, mounted: Arc<Mounted>, request: Request) -> Response {
+        let (method, target, version) = (
+            request.method().clone(),
+            request.uri().clone(),
+            request.version(),
+        );
+        let mut cache = mounted.cache.clone();
+        let answer = AssertUnwindSafe(cache.call(request)).catch_unwind().await;
+        let answer = answer.map_or_else(
+            |panic| defect(&arrival.request_id, panic.as_ref()),
+            |Ok(answer)| answer,
+        );
+        let line = Line {
+            method: &method,
+            target: &target,
+            version,
+        };
+        self.finish(&arrival, line, Some(&mounted), answer)
+    }
+
+    fn refuse(&self, arrival: &Arrival, parts: &Parts, response: Response) -> Answering {
+        let answer = Answer {
+            response,
+            note: Note::new(Outcome::Refused),
+        };
+        let line = Line {
+            method: &parts.method,
+            target: &parts.uri,
+            version: parts.version,
+        };
+        Answering::AtOnce(Some(self.finish(arrival, line, None, answer)))
+    }
+
+    /// The route's own fields, the request's name, the counters and the log line.
+    fn finish(
+        &self,
+        arrival: &Arrival,
+        line: Line<'_>,
+        mounted: Option<&Mounted>,
+        answer: Answer,
+    ) -> Response {
+        let Answer { mut response, note } = answer;
+        if let Some(mounted) = mounted {
+            mounted.route.response_headers.apply(response.headers_mut());
+        }
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, arrival.request_id.clone());
+        let took = arrival.started.elapsed();
+        let status = response.status();
+        let metrics = mounted.map_or(&self.0.unrouted, |mounted| &mounted.metrics);
+        metrics.record(note.outcome, status, took);
+        if self.0.transactions.wants(status, note.cause.is_some()) {
+            let time = self.0.clock.now().before(took);
+            let route = mounted.map(|mounted| &*mounted.route);
+            self.0.transactions.emit(&Transaction {
+                time,
+                request_id: arrival.request_id.to_str().unwrap_or_default(),
+                route: route.map_or("-", |route| &route.name),
+                method: line.method,
+                target: line
+                    .target
+                    .path_and_query()
+                    .map_or("*", PathAndQuery::as_str),
+                client: Some(arrival.client),
+                version: line.version,
+                status,
+                outcome: note.outcome,
+                upstream: route.map(|route| &*route.upstream.name),
+                cause: note.cause,
+                attempts: note.attempts,
+                age: note.age,
+                bytes: response.body().exact_len(),
+                took,
+            });
+        }
+        response
+    }
+}
+
+/// When and from where a request came, and the name it goes by.
+struct Arrival {
+    started: Instant,
+    client: IpAddr,
+    request_id: HeaderValue,
+}
+
+/// What a request's line said.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    method: &'a Method,
+    target: &'a Uri,
+    version: Version,
+}
+
+fn mounted<'t>(
+    table: &'t RouteTable<Arc<Mounted>>,
+    sanitized: &Sanitized,
+    parts: &Parts,
+) -> Result<&'t Arc<Mounted>, Response> {
+    let host = Some(sanitized.host_name()).filter(|host| !host.is_empty());
+    let (status, detail, allow) = match table.find(host, parts.uri.path(), &parts.method) {
+        Match::Found { route, .. } => return Ok(route),
+        Match::MethodNotAllowed { allow } => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "no route takes this method here",
+            Some(allow),
+        ),
+        Match::NotFound => (StatusCode::NOT_FOUND, "no route leads here", None),
+    };
+    let mut response = Problem::new(status)
+        .detail(detail)
+        .request_id(sanitized.request_id.clone())
+        .response(&parts.method, &parts.headers);
+    if let Some(allow) = allow.and_then(|allow| allow_field(&allow)) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    Err(response)
+}
+
+fn too_large(sanitized: &Sanitized, parts: &Parts) -> Response {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
+        .detail("the request's content is larger than this proxy accepts")
+        .request_id(sanitized.request_id.clone())
+        .response(&parts.method, &parts.headers)
+}
+
+/// The answer where larder itself has a defect.
+fn defect(request_id: &HeaderValue, panic: &(dyn Any + Send)) -> Answer {
+    let words = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(
+        request_id = ?request_id,
+        panic = words.unwrap_or_default(),
+        "a request ended in a defect of larder; the client got a 500"
+    );
+    let response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+        .detail("something went wrong here")
+        .request_id(request_id.clone())
+        .response(&Method::GET, &HeaderMap::new());
+    Answer {
+        response,
+        note: Note {
+            cause: Some(Cause::Internal),
+            ..Note::new(Outcome::Error)
+        },
+    }
+}
+
+/// Decodes what RFC 3986 says is equal, so that no second spelling of a path finds another route or key.
+fn normalize(parts: &mut Parts) {
+    let path = match normalize_path(parts.uri.path()) {
+        std::borrow::Cow::Borrowed(_) => return,
+        std::borrow::Cow::Owned(path) => path,
+    };
+    let target = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    if let Ok(uri) = target.parse() {
+        parts.uri = uri;
+    }
+}
+
+fn allow_field(methods: &[Method]) -> Option<HeaderValue> {
+    let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::try_from(names.join(", ")).ok()
+}
+
+/// A body of unknown length is cut off at the limit; one of known length was judged before.
+fn limited(body: Body, bytes_max: u64) -> Body {
+    if body.exact_len().is_some() {
+        return body;
+    }
+    Body::stream(http_body_util::BodyExt::map_err(
+        http_body_util::Limited::new(body, usize::try_from(bytes_max).unwrap_or(usize::MAX)),
+        move |error| match error.downcast::<BodyError>() {
+            Ok(error) => *error,
+            Err(_) => BodyError::TooLarge {
+                limit_bytes: bytes_max,
+            },
+        },
+    ))
+}
+
+/// The front for one client connection.
+#[derive(Clone)]
+pub struct Connection {
+    front: Front,
+    client: IpAddr,
+}
+
+impl hyper::service::Service<http::Request<Incoming>> for Connection {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: http::Request<Incoming>) -> Answering {
+        let answer =
+            AssertUnwindSafe(|| self.front.answer(self.client, request.map(Body::received)));
+        // Costs nothing where nothing panics; where something does, the connection's other requests go on.
+        catch_unwind(answer).unwrap_or_else(|panic| {
+            let request_id = HeaderValue::from_static("");
+            Answering::AtOnce(Some(defect(&request_id, panic.as_ref()).response))
+        })
+    }
+}
+
+/// The answer, here already or to come.
+pub enum Answering {
+    /// From memory, or refused.
+    AtOnce(Option<Response>),
+    /// From disk or upstream.
+    Waiting(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::AtOnce(response) => Poll::Ready(Ok(response
+                .take()
+                .expect("polled again after it was ready"))),
+            Self::Waiting(response) => response.as_mut().poll(cx).map(Ok),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The composition: the only file that knows all layers. Read down to follow a request, up to follow its response.
+
+use std::sync::Arc;
+
+use http::header;
+use tower::{ServiceBuilder, util::BoxCloneSyncService};
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+
+use crate::{
+    cache::{self, Cache, FetchService},
+    config::RouteConfig,
+    front::Mounted,
+    http::Request,
+    observe::Metrics,
+    upstream::Upstream,
+};
+
+/// One route: its cache over its fetch stack, and its counters.
+pub fn route_stack(
+    route: &Arc<RouteConfig>,
+    shared: &Arc<cache::Shared>,
+    upstream: &Upstream,
+    metrics: &Metrics,
+) -> Arc<Mounted> {
+    Arc::new(Mounted {
+        route: Arc::clone(route),
+        // Fresh: answered here. Stale: answered here, refreshed below. Failure below: stale again.
+        cache: Cache::new(
+            Arc::clone(route),
+            Arc::clone(shared),
+            fetch_stack(route, upstream),
+        ),
+        metrics: metrics.route(&route.name),
+    })
+}
+
+/// Everything below the cache. From here down every error is a [`crate::failure::Failure`].
+fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
+    let rewritten = Arc::clone(route);
+    BoxCloneSyncService::new(
+        ServiceBuilder::new()
+            // Below the cache, so that keys and invalidation speak of what clients ask for.
+            .map_request(move |request| rewrite(&rewritten, request))
+            // Whatever prints a request from here on prints these as "Sensitive".
+            .layer(SetSensitiveRequestHeadersLayer::new([
+                header::AUTHORIZATION,
+                header::COOKIE,
+                header::PROXY_AUTHORIZATION,
+            ]))
+            // One budget of time over all attempts, so that retries cannot outlive the interest in them.
+            .layer(upstream.deadline_layer())
+            .layer(upstream.retry_layer())
+            // Inside retry: every attempt counts, and a breaker that opens ends the attempts.
+            .layer(upstream.breaker_layer())
+            .layer(upstream.bulkhead_layer())
+            // Reads a body whole where a whole one matters, so that a broken one is a failed attempt.
+            .layer(upstream.attempt_layer())
+            .service(upstream.balance()),
+    )
+}
+
+/// The path as the upstream knows it.
+fn rewrite(route: &RouteConfig, mut request: Request) -> Request {
+    let path = request.uri().path();
+    let rewritten = route.rewrite.apply(path, route.path.params(path));
+    if rewritten != path {
+        let target = match request.uri().query() {
+            Some(query) => format!("{rewritten}?{query}"),
+            None => rewritten.into_owned(),
+        };
+        // Templates and parameters are valid paths, and so is what is made of them; if not, the path stays as it came.
+        if let Ok(uri) = target.parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
