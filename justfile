@@ -1,0 +1,42 @@
+# What is typed often. `just` lists it.
+
+_default:
+    @just --list
+
+# Formatting, lints and tests.
+check:
+    cargo fmt --check
+    cargo clippy --locked --all-targets -- -D warnings
+    cargo test --locked
+
+# Tests; arguments are passed on: `just test store::`.
+test *ARGS:
+    cargo test --locked {{ ARGS }}
+
+# Benches; arguments are passed on.
+bench *ARGS:
+    cargo bench --locked {{ ARGS }}
+
+# Proxy and a local vendor in one process.
+run *ARGS:
+    cargo run --release --locked -- dev {{ ARGS }}
+
+# The proxy in front of a real API server, as .ci/run does it.
+real:
+    cargo build --release --locked
+    tests/real/run
+
+# The release binary as benches/outside (or benches/outside/resilient) sets it up, in front of a plain HTTP origin.
+outside origin_port port="8080" admin_port="9090" folder="benches/outside":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    render() { sed "s|{port}|{{ port }}|g; s|{admin_port}|{{ admin_port }}|g; s|{origin_port}|{{ origin_port }}|g; s|{dir}|$dir|g" "$1"; }
+    render "{{ folder }}/proxy.toml.tmpl" > "$dir/proxy.toml"
+    eval "$(render "{{ folder }}/command")"
+
+# Everything that has to hold before a change is merged.
+ci:
+    .ci/run
