@@ -42,6 +42,7 @@ use crate::{
     route::{Match, RouteTable},
 };
 
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What hangs on a route.
@@ -160,7 +161,10 @@ impl Front {
         self.finish(&arrival, line, Some(&mounted), answer)
     }
 
-    fn refuse(&self, arrival: &Arrival, parts: &Parts, response: Response) -> Answering {
+    fn refuse(&self, arrival: &Arrival, parts: &Parts, mut response: Response) -> Answering {
+        // No cache was asked; that too is said (RFC 9211 2).
+        let status = HeaderValue::from_static("larder; detail=refused");
+        response.headers_mut().append(CACHE_STATUS, status);
         let answer = Answer {
             response,
             note: Note::new(Outcome::Refused),

@@ -96,6 +96,7 @@ async fn what_no_route_takes_is_a_problem_that_people_and_programs_can_read() {
         assert_eq!(json.field("content-type"), "application/problem+json");
         assert_eq!(json.json()["status"], status);
         assert_eq!(json.field("x-request-id"), "r-17");
+        assert_eq!(json.field("cache-status"), "larder; detail=refused");
         let html = ask(method, path, "text/html,application/xhtml+xml,*/*;q=0.8").await;
         assert_eq!(html.status, status);
         assert!(
