@@ -240,6 +240,7 @@ async fn every_variant_answers_in_an_outage_with_the_list_of_them_on_disk_only()
         until("the last one is asked for", || origin.asked_total() == 5).await;
         within(SECOND * 10, "memory lets go", async {
             while evictions(&proxy).await == evicted {
+                // The pace of looking: nothing tells when memory evicts.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })

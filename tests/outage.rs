@@ -155,6 +155,7 @@ impl Scene {
                 "still old"
             );
             self.proxy.advance(TICK);
+            // The pace of asking, bounded above: breakers rest in real time.
             tokio::time::sleep(TICK).await;
         }
     }

@@ -118,6 +118,7 @@ async fn written_at_standstill(origin: &Origin) -> u64 {
     const STILL: Duration = Duration::from_millis(300);
     let (mut written, mut since) = (origin.written(), Instant::now());
     while since.elapsed() < STILL && written <= UNREAD_MAX {
+        // The pace of looking: what is waited for is that nothing moves.
         tokio::time::sleep(Duration::from_millis(10)).await;
         if origin.written() != written {
             (written, since) = (origin.written(), Instant::now());

@@ -86,6 +86,7 @@ async fn recovers(proxy: &Proxy, path: &str) {
     while proxy.get(path).await.is_stale() {
         assert!(mended.elapsed() < Duration::from_secs(10), "still stale");
         proxy.advance(Duration::from_millis(20));
+        // The pace of asking, bounded above: breakers rest in real time.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -126,6 +127,7 @@ async fn with_one_endpoint_down_nobody_notices() {
         );
         assert_eq!(proxy.get(&format!("/prices/c{nth}")).await.status, 200);
         nth += 1;
+        // The pace of asking, bounded above: an endpoint is left out in real time.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -191,6 +191,7 @@ async fn perform(
     if let Some(gate) = &play.gate {
         gate.passed().await;
     }
+    // Part of the play: this is how slow the origin is.
     tokio::time::sleep(play.delay).await;
     let acts = play.acts.ok_or_else(broken)?;
     Ok(acts.into_response())

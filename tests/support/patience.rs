@@ -31,6 +31,7 @@ pub async fn within<T>(bound: Duration, what: &str, future: impl Future<Output =
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     within(CONDITION, what, async {
         while !holds() {
+            // The pace of looking; the bound is around it.
             tokio::time::sleep(LOOK_EVERY).await;
         }
     })
@@ -51,6 +52,7 @@ impl LagMeter {
         let beating = tokio::spawn(async move {
             loop {
                 let started = Instant::now();
+                // How late it ends is what is measured.
                 tokio::time::sleep(BEAT).await;
                 let late = started.elapsed().saturating_sub(BEAT);
                 worst.fetch_max(late.as_micros() as u64, Ordering::Relaxed);
