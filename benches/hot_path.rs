@@ -51,7 +51,7 @@ fn freshness(bencher: Bencher<'_, '_>) {
         header::CACHE_CONTROL,
         HeaderValue::from_static("max-age=60"),
     )]);
-    let facts = Facts::new(&headers, now, now);
+    let facts = Facts::new(http::StatusCode::OK, &headers, now, now);
     let policy = Policy::default();
     let later = now.after(Duration::from_secs(5));
     bencher.bench(|| black_box(&facts).judge(&policy, 0.5, black_box(later), || 1.0));

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use super::{
     entry::StoredResponse,
     freshness::Verdict,
+    range::{self, Cut},
     status::{CacheStatus, append_proxy_status, set_age},
     validate::{into_not_modified, is_not_modified},
 };
@@ -66,22 +67,20 @@ pub(super) fn from_stored(
     let mut headers = stored.headers.clone();
     set_age(&mut headers, age);
     cache_status.append_to(&mut headers);
-    let not_modified = is_not_modified(request, stored.status, &stored.headers);
-    let body = if not_modified {
+    // RFC 9110 13.2.2: conditions first, then `Range`, which is about GET only (14.2).
+    let (status, body) = if is_not_modified(request, stored.status, &stored.headers) {
         into_not_modified(&mut headers);
-        Body::empty()
+        (StatusCode::NOT_MODIFIED, Body::empty())
     } else if method == Method::HEAD {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
-        Body::empty()
+        (stored.status, Body::empty())
+    } else if request.contains_key(header::RANGE) {
+        cut_from(request, stored, &mut headers)
     } else {
-        Body::full(stored.body.clone())
+        (stored.status, Body::full(stored.body.clone()))
     };
     let mut response = Response::new(body);
-    *response.status_mut() = if not_modified {
-        StatusCode::NOT_MODIFIED
-    } else {
-        stored.status
-    };
+    *response.status_mut() = status;
     *response.headers_mut() = headers;
     Answer {
         response,
@@ -89,6 +88,44 @@ pub(super) fn from_stored(
             age: Some(age),
             ..note
         },
+    }
+}
+
+/// What a request with a `Range` gets of a stored response: status and content, and the fields that go with them.
+fn cut_from(
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    headers: &mut HeaderMap,
+) -> (StatusCode, Body) {
+    match range::cut(request, stored, rand::random) {
+        Cut::All => (stored.status, Body::full(stored.body.clone())),
+        Cut::One {
+            bytes,
+            content_range,
+        } => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            headers.insert(header::CONTENT_RANGE, content_range);
+            let body = Body::full(stored.body.slice(bytes));
+            (StatusCode::PARTIAL_CONTENT, body)
+        }
+        Cut::Several { body, content_type } => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            headers.insert(header::CONTENT_TYPE, content_type);
+            (StatusCode::PARTIAL_CONTENT, Body::full(body))
+        }
+        Cut::Unsatisfiable { content_range } => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            headers.insert(header::CONTENT_RANGE, content_range);
+            // They describe content that this answer has not.
+            for name in [
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::CONTENT_LANGUAGE,
+            ] {
+                headers.remove(name);
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Body::empty())
+        }
     }
 }
 

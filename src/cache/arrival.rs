@@ -8,16 +8,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::response;
+use http::{StatusCode, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout_at;
 
 use super::{
-    entry::{StoredResponse, with_places},
+    entry::{Entry, StoredResponse, with_places},
     fetch::Fetch,
-    fetched::{Fetched, Reply, Streaming},
+    fetched::{Brought, Fetched, Reply, Streaming},
     freshness::Facts,
     key::{kept_path_and_query, variant_key},
+    range::{self, Part},
     read_along,
     vary::Vary,
 };
@@ -36,17 +37,30 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
+    /// What the store gets: a part put together with the one that is there already, where they belong together.
     fn into_stored(self, body: Bytes, fetch: &Fetch) -> StoredResponse {
         let route = &fetch.cache.route;
-        StoredResponse {
+        let body = own(body);
+        let is_part = self.head.status == StatusCode::PARTIAL_CONTENT;
+        let part = is_part.then(|| Part::received(&fetch.parts.headers, &self.head.headers, &body));
+        let stored = StoredResponse {
             status: self.head.status,
             headers: with_places(&self.head.headers),
-            body: own(body),
+            body,
+            part,
             url: kept_path_and_query(&route.key, &fetch.parts.uri).into(),
             request_time: self.request_time,
             dead_at: self.facts.dead_at(&route.policy),
             facts: self.facts,
-        }
+        };
+        let combined = match fetch.part.as_deref() {
+            Some(Entry::Response(older)) if is_part => range::combined(older, &stored),
+            _ => None,
+        };
+        let fits = |combined: &StoredResponse| {
+            combined.body.len() as u64 <= fetch.cache.shared.body_bytes_max
+        };
+        combined.filter(fits).unwrap_or(stored)
     }
 }
 
@@ -64,9 +78,15 @@ impl Fetch {
     /// At once if it is all here, else piece by piece.
     pub(super) async fn take_in(mut self, arrival: Arrival, body: Body) {
         let (vary, attempts) = (arrival.vary.clone(), arrival.attempts);
+        let is_part = arrival.head.status == StatusCode::PARTIAL_CONTENT;
+        let brought = if self.ranged && !is_part {
+            Brought::WholeForPart
+        } else {
+            Brought::Response
+        };
         if let Some(bytes) = body.bytes() {
             let fetched = self
-                .store(arrival.into_stored(bytes, &self), vary, false, attempts)
+                .store(arrival.into_stored(bytes, &self), vary, brought, attempts)
                 .await;
             return self.settle(fetched);
         }
@@ -87,7 +107,7 @@ impl Fetch {
         match self.pump(body, &writer).await {
             None => self.rest_key(None),
             Some(bytes) => {
-                self.store(arrival.into_stored(bytes, &self), vary, false, attempts)
+                self.store(arrival.into_stored(bytes, &self), vary, brought, attempts)
                     .await;
                 // Readers learn of the end only now: who asks again after it finds the response in the store.
                 writer.end(Ok(()));

@@ -1,7 +1,8 @@
 //! `Cache-Control`: the directives of requests and responses, parsed once.
 //!
 //! Pure. RFC 9111 5.2; list syntax of RFC 9110 5.6.1, quoted forms accepted for every argument (5.2: "recipients ought
-//! to accept both forms").
+//! to accept both forms"). A targeted field (RFC 9213) stands in for `Cache-Control` and `Expires` where it is there and
+//! valid; those are structured fields (RFC 9651) and parsed as such.
 //!
 //! # Invariants
 //!
@@ -11,14 +12,23 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use sfv::{BareItem, Dictionary, ListEntry};
 
 /// Largest delta-seconds that is kept (RFC 9111 1.2.2).
 const DELTA_SECS_MAX: u64 = 1 << 31;
 
+/// Fields that speak to this cache rather than to every cache, the nearest first (RFC 9213 2.2: the target list).
+const TARGETED: [HeaderName; 2] = [
+    HeaderName::from_static("larder-cache-control"),
+    HeaderName::from_static("cdn-cache-control"),
+];
+
 /// Directives of a response (RFC 9111 5.2.2, RFC 5861).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseDirectives {
+    /// They come from a targeted field: `Cache-Control` and `Expires` are ignored (RFC 9213 2.2).
+    pub targeted: bool,
     /// Must not be stored.
     pub no_store: bool,
     /// Stored, but never used without asking. The qualified form (`no-cache="x"`) counts as the whole one.
@@ -61,13 +71,33 @@ pub(super) struct RequestDirectives {
 }
 
 impl ResponseDirectives {
-    /// Reads every `Cache-Control` line.
+    /// Reads the first targeted field that is there and valid, or else every `Cache-Control` line.
     pub fn parse(headers: &HeaderMap) -> Self {
+        if let Some(targeted) = TARGETED.iter().find_map(|name| targeted(headers, name)) {
+            return targeted;
+        }
         let mut found = Self::default();
         for_each_directive(headers, &header::CACHE_CONTROL, |name, argument| {
             found.apply(name, argument);
         });
         found
+    }
+
+    /// One member of a targeted field: the types of RFC 9213 2.1. A lifetime that is no integer is one that cannot be
+    /// read: zero; a flag may carry anything but `?0`, which says that it is not meant.
+    fn apply_member(&mut self, name: &str, member: &ListEntry) {
+        let item = match member {
+            ListEntry::Item(item) => Some(&item.bare_item),
+            ListEntry::InnerList(_) => None,
+        };
+        if let Some(BareItem::Boolean(false)) = item {
+            return;
+        }
+        let text = match item {
+            Some(BareItem::Integer(secs)) => Some(secs.to_string()),
+            _ => None,
+        };
+        self.apply(name, text.as_deref());
     }
 
     fn apply(&mut self, name: &str, argument: Option<&str>) {
@@ -144,6 +174,30 @@ impl RequestDirectives {
             };
         }
     }
+}
+
+/// What a targeted field says; `None` where it is absent, empty or no structured field (RFC 9213 2.1: then it is
+/// ignored). Lines are one dictionary, and of equal names the last counts (RFC 9651 4.2).
+fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let mut text = first.as_bytes().to_vec();
+    for line in lines {
+        text.extend_from_slice(b", ");
+        text.extend_from_slice(line.as_bytes());
+    }
+    let members = sfv::Parser::new(&text).parse::<Dictionary>().ok()?;
+    if members.is_empty() {
+        return None;
+    }
+    let mut found = ResponseDirectives {
+        targeted: true,
+        ..ResponseDirectives::default()
+    };
+    for (name, member) in &members {
+        found.apply_member(name.as_str(), member);
+    }
+    Some(found)
 }
 
 /// Of several, the shortest; an unreadable one is zero.
@@ -282,6 +336,98 @@ mod tests {
     }
 
     #[test]
+    fn a_targeted_field_stands_in_for_cache_control() {
+        let short = ("cache-control", "max-age=1");
+        for (name, fields, want_secs, want_targeted) in [
+            ("none", vec![short], Some(1), false),
+            (
+                "for caches of our kind",
+                vec![short, ("cdn-cache-control", "max-age=60")],
+                Some(60),
+                true,
+            ),
+            (
+                "our own goes first",
+                vec![
+                    short,
+                    ("cdn-cache-control", "max-age=60"),
+                    ("larder-cache-control", "max-age=90"),
+                ],
+                Some(90),
+                true,
+            ),
+            (
+                "an empty one is not there",
+                vec![short, ("cdn-cache-control", "")],
+                Some(1),
+                false,
+            ),
+            (
+                "one that is no structured field is not there",
+                vec![short, ("cdn-cache-control", "max-age=60, &&&")],
+                Some(1),
+                false,
+            ),
+            (
+                "the next one is looked at instead",
+                vec![
+                    ("larder-cache-control", "max-age"),
+                    ("larder-cache-control", "=;"),
+                    ("cdn-cache-control", "max-age=60"),
+                ],
+                Some(60),
+                true,
+            ),
+            (
+                "a lifetime of another type is zero",
+                vec![("cdn-cache-control", "max-age=\"60\"")],
+                Some(0),
+                true,
+            ),
+            (
+                "so is a fraction, and a negative one",
+                vec![("cdn-cache-control", "max-age=60.5")],
+                Some(0),
+                true,
+            ),
+            (
+                "of equal names the last counts",
+                vec![
+                    ("cdn-cache-control", "max-age=90"),
+                    ("cdn-cache-control", "max-age=60"),
+                ],
+                Some(60),
+                true,
+            ),
+            (
+                "parameters are ignored",
+                vec![("cdn-cache-control", "max-age=60;x=1, foo")],
+                Some(60),
+                true,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            let got = ResponseDirectives::parse(&headers);
+            assert_eq!(got.max_age.map(|age| age.as_secs()), want_secs, "{name}");
+            assert_eq!(got.targeted, want_targeted, "{name}");
+        }
+    }
+
+    #[test]
+    fn flags_of_a_targeted_field_are_booleans() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "cdn-cache-control",
+            HeaderValue::from_static("no-store, private=?0, no-cache=?1"),
+        );
+        let got = ResponseDirectives::parse(&headers);
+        assert!(got.no_store && got.no_cache && !got.private);
+    }
+
+    #[test]
     fn qualified_forms_count_as_whole_ones() {
         let found = response(&["private=\"set-cookie\", no-cache=\"x, y\""]);
         assert!(found.private && found.no_cache);
@@ -303,9 +449,11 @@ mod tests {
         fn parsing_never_panics(bytes: Vec<u8>) {
             let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
             let mut headers = HeaderMap::new();
-            headers.insert(header::CACHE_CONTROL, value);
+            headers.insert(header::CACHE_CONTROL, value.clone());
             ResponseDirectives::parse(&headers);
             RequestDirectives::parse(&headers);
+            headers.insert("cdn-cache-control", value);
+            ResponseDirectives::parse(&headers);
         }
     }
 }

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::{freshness::Facts, status::CACHE_STATUS, vary::Variants};
+use super::{freshness::Facts, range::Part, status::CACHE_STATUS, vary::Variants};
 use crate::{
     clock::Timestamp,
     store::{DecodeError, Record},
 };
 
 /// Leads every meta record; raised when the shape of [`Meta`] changes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What a field costs in a map beside its text: bucket, index, slack.
 const FIELD_BYTES: usize = 144;
@@ -31,7 +31,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Entry {
-    /// A response, whole.
+    /// A response, whole or a part of one.
     Response(StoredResponse),
     /// Where the variants of this primary key are.
     Variants {
@@ -52,6 +52,8 @@ pub struct StoredResponse {
     pub headers: HeaderMap,
     /// Its body, complete.
     pub body: Bytes,
+    /// Of a 206: which part it is.
+    pub part: Option<Part>,
     /// Target URI as people know it, for operators.
     pub url: Box<str>,
     /// When the request that brought or last confirmed it was sent.
@@ -73,6 +75,9 @@ enum Meta {
         /// What `Age` and `Date` came to on arrival: `Age` itself is not among the fields.
         initial_age: Duration,
         dead_at: Timestamp,
+        /// The upstream's status list says so, and it may have changed since.
+        failing: bool,
+        part: Option<Part>,
     },
     Variants {
         variants: Variants,
@@ -134,6 +139,8 @@ impl StoredResponse {
             response_time: self.facts.response_time,
             initial_age: self.facts.initial_age,
             dead_at: self.dead_at,
+            failing: self.facts.failing,
+            part: self.part.clone(),
         }
     }
 
@@ -201,17 +208,22 @@ impl Record for Entry {
                 response_time,
                 initial_age,
                 dead_at,
+                failing,
+                part,
             } => {
                 let headers = decode_headers(headers)?;
+                let status =
+                    StatusCode::from_u16(status).map_err(|_| DecodeError::new("no such status"))?;
                 Ok(Self::Response(StoredResponse {
-                    status: StatusCode::from_u16(status)
-                        .map_err(|_| DecodeError::new("no such status"))?,
+                    status,
                     facts: Facts {
                         initial_age,
-                        ..Facts::new(&headers, request_time, response_time)
+                        failing,
+                        ..Facts::new(status, &headers, request_time, response_time)
                     },
                     headers: with_places(&headers),
                     body,
+                    part,
                     url: url.into(),
                     request_time,
                     dead_at,
@@ -248,8 +260,9 @@ mod tests {
             prop::collection::vec(field, 0..12),
             prop::collection::vec(any::<u8>(), 0..200),
             any::<u32>(),
+            any::<bool>(),
         )
-            .prop_map(|(status, fields, body, secs)| {
+            .prop_map(|(status, fields, body, secs, odd)| {
                 let mut headers = HeaderMap::new();
                 for (name, value) in fields {
                     headers.append(
@@ -259,14 +272,17 @@ mod tests {
                 }
                 let time = Timestamp::from_secs(secs.into());
                 let initial_age = Duration::from_secs(u64::from(secs) % 1_000);
+                let (status, body) = (StatusCode::from_u16(status).unwrap(), Bytes::from(body));
                 StoredResponse {
-                    status: StatusCode::from_u16(status).unwrap(),
+                    status,
                     facts: Facts {
                         initial_age,
-                        ..Facts::new(&headers, time, time)
+                        failing: odd,
+                        ..Facts::new(status, &headers, time, time)
                     },
                     headers: with_places(&headers),
-                    body: body.into(),
+                    part: odd.then(|| Part::received(&headers, &headers, &body)),
+                    body,
                     url: "/x?y=1".into(),
                     request_time: time,
                     dead_at: Timestamp::NEVER,

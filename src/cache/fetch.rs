@@ -1,7 +1,7 @@
 //! Fetching: asking the upstream for a key, storing what may be stored, and telling everybody who waits.
 //!
-//! A fetch is a task of its own. It sends a conditional request where something is stored, judges the answer, and ends
-//! in one of the ways of [`Fetched`]. Whoever started it may hang up at any time.
+//! A fetch is a task of its own. It puts its question (`ask.rs`), judges the answer, and ends in one of the ways of
+//! [`Fetched`]. Whoever started it may hang up at any time.
 //!
 //! # Invariants
 //!
@@ -14,28 +14,29 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts, response};
 use tokio::{sync::oneshot, time::Instant};
-use tower::ServiceExt;
 
 use super::{
     Joined, RouteCache,
     arrival::Arrival,
+    ask::Asked,
     coalesce::{Guard, Permit},
     control::ResponseDirectives,
-    entry::{Entry, StoredResponse, without_places},
-    fetched::{Fetched, Own, Reply, Stored},
+    entry::{Entry, StoredResponse, with_places, without_places},
+    fetched::{Brought, Fetched, Own, Reply, Stored},
     freshness::Facts,
+    key::kept_path_and_query,
     lookup::Found,
-    pass::add_via,
+    range,
     storable::{NotStored, storable},
     validate,
     vary::Vary,
 };
 use crate::{
     clock::Timestamp,
-    failure::{Cause, Failure, Sent},
+    failure::{Cause, Failure},
     http::{
         Body, Request, Response,
-        fetch::{Attempts, Timing, WholeIf},
+        fetch::{Attempts, Timing},
         hop,
     },
     store::Key,
@@ -48,7 +49,12 @@ pub(super) struct Fetch {
     pub(super) primary: Key,
     pub(super) key: Key,
     copy: Option<Arc<Entry>>,
-    copy_is_usable: bool,
+    pub(super) copy_is_usable: bool,
+    /// A stored part that does not answer the request, to be completed or put together with what comes.
+    pub(super) part: Option<Arc<Entry>>,
+    /// The upstream is asked for a part: the client's `Range` goes along.
+    pub(super) ranged: bool,
+    asked_at: Timestamp,
     pub(super) started: Instant,
     pub(super) guard: Option<Guard<Fetched>>,
     reply: Option<oneshot::Sender<Reply>>,
@@ -84,7 +90,13 @@ impl RouteCache {
         let (reply, receiver) = oneshot::channel();
         // HEAD comes here only to renew a stored GET.
         parts.method = Method::GET;
+        let is_whole = |entry: &Arc<Entry>| response_in(entry).is_some_and(|it| it.part.is_none());
         let fetch = Fetch {
+            part: found.part.clone(),
+            // Whoever asks for a part of what is stored whole gets it of the whole.
+            ranged: parts.headers.contains_key(header::RANGE)
+                && !found.copy.as_ref().is_some_and(is_whole),
+            asked_at: self.shared.clock.now(),
             cache: Arc::clone(self),
             parts,
             primary,
@@ -101,74 +113,24 @@ impl RouteCache {
     }
 }
 
-// --- Asking ---
+fn response_in(entry: &Arc<Entry>) -> Option<&StoredResponse> {
+    match &**entry {
+        Entry::Response(stored) => Some(stored),
+        Entry::Variants { .. } => None,
+    }
+}
 
 impl Fetch {
     async fn run(self) {
-        let copy = self.copy.clone();
-        let stored = match copy.as_deref() {
-            Some(Entry::Response(stored)) => Some(stored),
-            _ => None,
-        };
-        match self.ask(stored).await {
-            Err(failure) => self.fail(failure),
-            Ok((response, Some(confirmed))) => self.confirm(response, confirmed).await,
-            Ok((response, None)) => self.receive(response).await,
+        let (copy, part) = (self.copy.clone(), self.part.clone());
+        let copy = copy.as_ref().and_then(response_in);
+        let part = part.as_ref().and_then(response_in);
+        match self.ask(self.question(copy, part)).await {
+            Err(failure) => self.fail(failure).await,
+            Ok(Asked::Answered(response)) => self.receive(response).await,
+            Ok(Asked::Confirmed(response, stored)) => self.confirm(response, stored).await,
+            Ok(Asked::Unmodified(response)) => self.pass_on_unmodified(response),
         }
-    }
-
-    /// One request, conditional if something is stored; with a 304 comes what it confirms. One that speaks of something
-    /// else is asked about once more without a condition, and then a 304 is no answer (RFC 9110 15.4.5).
-    async fn ask<'s>(
-        &self,
-        stored: Option<&'s StoredResponse>,
-    ) -> Result<(Response, Option<&'s StoredResponse>), Failure> {
-        let mut response = self.send(stored).await?;
-        if response.status() == StatusCode::NOT_MODIFIED {
-            if let Some(stored) = stored {
-                if validate::confirms(stored, response.headers()) {
-                    return Ok((response, Some(stored)));
-                }
-                response = self.send(None).await?;
-            }
-            if response.status() == StatusCode::NOT_MODIFIED {
-                return Err(Failure::new(Cause::Protocol, Sent::MayHaveActed)
-                    .with_source("304 to a request without a condition"));
-            }
-        }
-        Ok((response, None))
-    }
-
-    async fn send(&self, stored: Option<&StoredResponse>) -> Result<Response, Failure> {
-        let cache = &self.cache;
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = cache.target(&self.parts);
-        *request.headers_mut() = self.parts.headers.clone();
-        let headers = request.headers_mut();
-        headers.remove(header::RANGE);
-        validate::remove_conditions(headers);
-        if let Some(stored) = stored {
-            validate::add_conditions(stored, headers);
-        }
-        add_via(self.parts.version, headers);
-        let mut context = cache.context(self.copy_is_usable);
-        context.whole_bytes_max = Some(cache.route.whole_bytes_max);
-        context.hold_back = (!self.copy_is_usable).then_some(cache.route.hold_back);
-        request.extensions_mut().insert(context);
-        request.extensions_mut().insert(self.whole_if());
-        cache.below.clone().oneshot(request).await
-    }
-
-    /// A body is read whole if it can be stored: everything else streams at once.
-    fn whole_if(&self) -> WholeIf {
-        let (cache, request) = (Arc::clone(&self.cache), self.parts.headers.clone());
-        WholeIf::new(move |head: &response::Parts| {
-            let now = cache.shared.clock.now();
-            let facts = Facts::new(&head.headers, now, now);
-            let fits = |length| length <= cache.shared.body_bytes_max;
-            content_length(&head.headers).is_none_or(fits)
-                && storable(&cache.route, &request, head.status, &head.headers, &facts).is_ok()
-        })
     }
 }
 
@@ -182,6 +144,11 @@ impl Fetch {
         let attempts = attempts(&mut head);
         hop::strip_response(&mut head.headers);
         add_date(&mut head.headers, response_time);
+        let others = NotModified {
+            headers: head.headers.clone(),
+            request_time,
+            response_time,
+        };
         let route = &self.cache.route;
         let renewed = validate::freshened(
             stored,
@@ -191,15 +158,13 @@ impl Fetch {
             response_time,
         );
         let request = &self.parts.headers;
-        match storable(
-            route,
-            request,
-            renewed.status,
-            &renewed.headers,
-            &renewed.facts,
-        ) {
+        let is_part = renewed.part.is_some();
+        match storable(route, request, is_part, &renewed.headers, &renewed.facts) {
             Ok(vary) => {
-                let fetched = self.store(renewed, vary, true, attempts).await;
+                self.freshen_others(stored, &others).await;
+                let fetched = self
+                    .store(renewed, vary, Brought::Confirmation, attempts)
+                    .await;
                 self.settle(fetched);
             }
             Err(reason) => {
@@ -217,7 +182,7 @@ impl Fetch {
         let attempts = attempts(&mut head);
         hop::strip_response(&mut head.headers);
         add_date(&mut head.headers, response_time);
-        let facts = Facts::new(&head.headers, request_time, response_time);
+        let facts = Facts::new(head.status, &head.headers, request_time, response_time);
         match self.storable(&head, &body, &facts) {
             Err(reason) => self.hand_over(Response::from_parts(head, body), reason, attempts),
             Ok(vary) => {
@@ -238,6 +203,53 @@ impl Fetch {
         }
     }
 
+    /// A 304 to the client's own condition is for it alone; the others ask for themselves.
+    fn pass_on_unmodified(self, response: Response) {
+        let (mut head, _no_content) = response.into_parts();
+        let (_, response_time) = self.times(&mut head);
+        let attempts = attempts(&mut head);
+        hop::strip_response(&mut head.headers);
+        add_date(&mut head.headers, response_time);
+        let response = Response::from_parts(head, Body::empty());
+        self.hand_over(response, NotStored::Condition, attempts);
+    }
+
+    /// RFC 9111 4.3.4: a 304 with a strong validator renews every stored response that has it, not only the one that was
+    /// asked about: the other variants of the key with the same entity tag.
+    async fn freshen_others(&self, asked_about: &StoredResponse, not_modified: &NotModified) {
+        let named = not_modified.headers.get(header::ETAG);
+        let Some(etag) = range::strong_etag(&asked_about.headers) else {
+            return;
+        };
+        if self.key == self.primary || named.is_some_and(|named| named != etag) {
+            return;
+        }
+        let shared = &self.cache.shared;
+        let Some(list) = shared.store.load(&self.primary).await else {
+            return;
+        };
+        let Entry::Variants { variants, .. } = &*list else {
+            return;
+        };
+        for key in variants.keys().filter(|key| *key != self.key) {
+            let Some(entry) = shared.store.load(&key).await else {
+                continue;
+            };
+            if let Some(stored) = response_in(&entry)
+                && range::strong_etag(&stored.headers) == Some(etag)
+            {
+                let renewed = validate::freshened(
+                    stored,
+                    not_modified.headers.clone(),
+                    &self.cache.route.policy,
+                    not_modified.request_time,
+                    not_modified.response_time,
+                );
+                shared.store.put(key, Arc::new(Entry::Response(renewed)));
+            }
+        }
+    }
+
     fn times(&self, head: &mut response::Parts) -> (Timestamp, Timestamp) {
         let now = self.cache.shared.clock.now();
         let timing = head.extensions.remove::<Timing>();
@@ -254,7 +266,7 @@ impl Fetch {
     ) -> Result<Vary, NotStored> {
         let cache = &self.cache;
         let request = &self.parts.headers;
-        let vary = storable(&cache.route, request, head.status, &head.headers, facts)?;
+        let vary = storable(&cache.route, request, self.ranged, &head.headers, facts)?;
         if http_body::Body::size_hint(body).lower() > cache.shared.body_bytes_max {
             return Err(NotStored::TooLarge);
         }
@@ -333,7 +345,7 @@ impl Fetch {
         &self,
         stored: StoredResponse,
         vary: Vary,
-        revalidated: bool,
+        brought: Brought,
         attempts: u32,
     ) -> Fetched {
         let shared = &self.cache.shared;
@@ -352,7 +364,7 @@ impl Fetch {
             key,
             vary: Arc::new(vary),
             entry,
-            revalidated,
+            brought,
             kept,
             attempts,
         })
@@ -360,8 +372,9 @@ impl Fetch {
 
     /// The upstream gave nothing usable: the key rests, and everybody who waits learns why. The upstream's own error
     /// response goes to others only if nothing about it was meant for the one who asked.
-    fn fail(mut self, failure: Failure) {
+    async fn fail(mut self, failure: Failure) {
         self.rest_key(Some(&failure));
+        self.remember(&failure).await;
         let request = &self.parts.headers;
         let for_one = is_credentialed(request) || self.cache.wishes(request).no_store;
         let for_all = if for_one || !is_shareable(&failure) {
@@ -373,6 +386,40 @@ impl Fetch {
             guard.publish(Fetched::Failed(for_all));
         }
         self.reply(Reply::Shared(Fetched::Failed(failure)));
+    }
+
+    /// Stores an error answer that counts as a failure, where nothing is stored that it could shadow, nothing better is
+    /// promised (a fallback), and its lifetime is one that the policy takes.
+    async fn remember(&self, failure: &Failure) {
+        let route = &self.cache.route;
+        let nothing_better = self.copy.is_none() && self.part.is_none() && route.fallback.is_none();
+        let Some(answer) = failure.answer().filter(|_| nothing_better) else {
+            return;
+        };
+        let mut headers = answer.headers.clone();
+        hop::strip_response(&mut headers);
+        let now = self.cache.shared.clock.now();
+        add_date(&mut headers, now);
+        let facts = Facts {
+            failing: true,
+            ..Facts::new(answer.status, &headers, self.asked_at, now)
+        };
+        let request = &self.parts.headers;
+        if let Ok(vary) = storable(route, request, false, &headers, &facts) {
+            let stored = StoredResponse {
+                status: answer.status,
+                headers: with_places(&headers),
+                body: answer.body.clone(),
+                part: None,
+                url: kept_path_and_query(&route.key, &self.parts.uri).into(),
+                request_time: self.asked_at,
+                dead_at: facts.dead_at(&route.policy),
+                facts,
+            };
+            let key = self.storage_key(&vary);
+            let shared = &self.cache.shared;
+            shared.commit(self.primary, key, stored, &vary).await;
+        }
     }
 
     pub(super) fn settle(&mut self, fetched: Fetched) {
@@ -397,6 +444,13 @@ impl Fetch {
             shared.marks.rest(self.key, shared.clock.now().after(rest));
         }
     }
+}
+
+/// A 304 as it is applied to what is stored.
+struct NotModified {
+    headers: HeaderMap,
+    request_time: Timestamp,
+    response_time: Timestamp,
 }
 
 /// Whether the error response kept in this failure may go to everybody who waited.
@@ -429,11 +483,6 @@ fn attempts(head: &mut response::Parts) -> u32 {
     attempts.map_or(1, |attempts| attempts.0)
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let length = headers.get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
-}
-
 /// RFC 9110 6.6.1: a recipient with a clock adds a missing `Date` when it stores a response.
 fn add_date(headers: &mut HeaderMap, response_time: Timestamp) {
     if !headers.contains_key(header::DATE)
@@ -446,6 +495,7 @@ fn add_date(headers: &mut HeaderMap, response_time: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Sent;
 
     #[test]
     fn a_key_rests_for_the_cool_down_or_as_long_as_the_upstream_asked() {

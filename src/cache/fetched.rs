@@ -1,8 +1,8 @@
 //! How a fetch ended, and the answers that are made of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode, request::Parts};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 
 use super::{
     answer::{self, Answer, Note},
@@ -74,13 +74,24 @@ pub(super) enum Next {
     Alone,
 }
 
+/// What a fetch that ended well brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// A response of its own.
+    Response,
+    /// A 304: the stored one holds.
+    Confirmation,
+    /// A whole response to a request for a part: for the one who asked it stays one.
+    WholeForPart,
+}
+
 /// A response that is complete.
 #[derive(Clone)]
 pub(super) struct Stored {
     pub(super) key: Key,
     pub(super) vary: Arc<Vary>,
     pub(super) entry: Arc<Entry>,
-    pub(super) revalidated: bool,
+    pub(super) brought: Brought,
     /// False where the target was invalidated while it was fetched.
     pub(super) kept: bool,
     pub(super) attempts: u32,
@@ -132,12 +143,13 @@ impl Stored {
                 let verdict = stored
                     .facts
                     .judge(&route.policy, spread(&self.key), now, || 1.0);
-                let forward_status = if self.revalidated {
+                let revalidated = self.brought == Brought::Confirmation;
+                let forward_status = if revalidated {
                     StatusCode::NOT_MODIFIED
                 } else {
                     stored.status
                 };
-                let outcome = match (status.collapsed, self.revalidated) {
+                let outcome = match (status.collapsed, revalidated) {
                     (true, _) => Outcome::Collapsed,
                     (false, true) => Outcome::Revalidated,
                     (false, false) => Outcome::Miss,
@@ -152,9 +164,13 @@ impl Stored {
                     attempts: self.attempts,
                     ..Note::new(outcome)
                 };
+                let mut request = Cow::Borrowed(&parts.headers);
+                if self.brought == Brought::WholeForPart {
+                    request.to_mut().remove(header::RANGE);
+                }
                 Next::Answered(answer::from_stored(
                     &parts.method,
-                    &parts.headers,
+                    &request,
                     stored,
                     verdict.age,
                     &status,

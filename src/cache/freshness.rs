@@ -2,30 +2,42 @@
 //!
 //! Pure functions over facts and times; callers pass `now`. Nothing here reads a clock or a store.
 //!
-//! - RFC 9111 4.2.1 (lifetime), 4.2.3 (age), 4.2.4 (stale); RFC 5861 (both directives).
-//! - Departure: no heuristic freshness (4.2.2): a guess here would serve old data that looks current. A response
-//!   without any lifetime is kept as the last known good answer and asked about on every use.
+//! - RFC 9111 4.2.1 (lifetime), 4.2.2 (heuristics), 4.2.3 (age), 4.2.4 (stale); RFC 5861 (both directives).
+//! - Heuristics are off unless the policy sets `heuristic_percent`: a guess may serve old data that looks current. A
+//!   response without any lifetime is kept as the last known good answer and asked about on every use.
 //! - A route's [`Policy`] fills in, bounds or overrides what the origin says.
+//! - An answer that counts as a failure of the upstream has a lifetime at most, and nothing after it.
 //!
 //! # Invariants
 //!
 //! - State never goes back towards fresh as time passes.
+//! - A clock that was set back makes nothing fresher: what seems to come from the future is not fresh.
 //! - `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid stale use unless the policy overrides.
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::control::{ResponseDirectives, delta_secs, split_list};
 use crate::{clock::Timestamp, config::Policy};
 
+/// A response time further ahead of the clock than this was written by a clock that has been set back since. What is
+/// nearer is two readings that overtook each other, or a clock being slewed.
+const AHEAD_MAX: Duration = Duration::from_secs(2);
+
 /// What a stored response says about its own freshness, parsed once when it is stored or loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
+    /// Its status.
+    pub status: StatusCode,
+    /// The upstream counts it as a failure: it may answer while it is fresh, and never stands in for a better one.
+    pub failing: bool,
     /// `Cache-Control`.
     pub directives: ResponseDirectives,
     /// `Expires` minus `Date`: zero where unreadable or past.
     pub expires_in: Option<Duration>,
+    /// `Date` minus `Last-Modified`, what a heuristic goes by (RFC 9111 4.2.2).
+    pub unmodified_for: Option<Duration>,
     /// Age when it was received (RFC 9111 4.2.3, `corrected_initial_age`).
     pub initial_age: Duration,
     /// When it was received, or last confirmed by a 304.
@@ -36,11 +48,24 @@ pub struct Facts {
 
 impl Facts {
     /// Reads the fields of a response asked for at `request_time` and received at `response_time`.
-    pub fn new(headers: &HeaderMap, request_time: Timestamp, response_time: Timestamp) -> Self {
+    pub fn new(
+        status: StatusCode,
+        headers: &HeaderMap,
+        request_time: Timestamp,
+        response_time: Timestamp,
+    ) -> Self {
+        let directives = ResponseDirectives::parse(headers);
         let date = date(headers, &header::DATE);
+        let made_at = date.unwrap_or(response_time);
         Self {
-            directives: ResponseDirectives::parse(headers),
-            expires_in: expires_in(headers, date.unwrap_or(response_time)),
+            status,
+            failing: false,
+            directives,
+            // RFC 9213 2.2: beside a targeted field `Expires` is ignored.
+            expires_in: expires_in(headers, made_at).filter(|_| !directives.targeted),
+            unmodified_for: self::date(headers, &header::LAST_MODIFIED)
+                .filter(|modified| *modified <= made_at)
+                .map(|modified| made_at.since(modified)),
             initial_age: initial_age(headers, date, request_time, response_time),
             response_time,
             fetch_time: response_time.since(request_time),
@@ -52,21 +77,52 @@ impl Facts {
         self.initial_age + now.since(self.response_time)
     }
 
-    /// RFC 9111 4.2.1 in the order of a shared cache, under the policy. `None`: nobody named a lifetime.
+    /// RFC 9111 4.2.1 in the order of a shared cache, under the policy; a guess where nobody named one and the policy
+    /// allows it. `None`: nobody named a lifetime.
     pub fn lifetime(&self, policy: &Policy) -> Option<Duration> {
+        self.named_lifetime(policy)
+            .or_else(|| self.heuristic_lifetime(policy))
+    }
+
+    /// The same without a guess.
+    pub(super) fn named_lifetime(&self, policy: &Policy) -> Option<Duration> {
         let directives = &self.directives;
         let origin = self.origin_lifetime();
-        if policy.override_origin && policy.fresh.is_some() {
-            return policy.fresh;
+        let filled_in = policy.negative.of(self.status).or(policy.fresh);
+        if policy.override_origin && filled_in.is_some() && !self.failing {
+            return filled_in;
         }
         if directives.no_cache && !policy.override_origin {
             return Some(Duration::ZERO);
+        }
+        if self.failing {
+            // Neither `fresh` nor its bounds are meant for failures.
+            let origin = origin.map(|lifetime| lifetime.min(policy.negative_max));
+            let own = policy.negative.of(self.status);
+            return if policy.override_origin {
+                own.or(origin)
+            } else {
+                origin.or(own)
+            };
         }
         let bounded = origin.map(|lifetime| {
             let at_least = lifetime.max(policy.fresh_min.unwrap_or_default());
             policy.fresh_max.map_or(at_least, |max| at_least.min(max))
         });
-        bounded.or(policy.fresh)
+        bounded.or(filled_in)
+    }
+
+    /// RFC 9111 4.2.2: never beside an explicit expiration time, and only where the status, or `public`, marks the
+    /// response as cacheable.
+    fn heuristic_lifetime(&self, policy: &Policy) -> Option<Duration> {
+        if policy.heuristic_percent == 0 || self.failing {
+            return None;
+        }
+        if !self.directives.public && !is_heuristically_cacheable(self.status) {
+            return None;
+        }
+        let guess = self.unmodified_for? / 100 * policy.heuristic_percent.min(100);
+        Some(guess.min(policy.heuristic_max))
     }
 
     /// What the origin itself says, whatever the policy. `None`: nothing.
@@ -80,7 +136,7 @@ impl Facts {
 
     /// Whether it may be used once stale at all (RFC 9111 4.2.4).
     pub fn allows_stale(&self, policy: &Policy) -> bool {
-        policy.override_origin || !self.directives.forbids_stale()
+        !self.failing && (policy.override_origin || !self.directives.forbids_stale())
     }
 
     /// The origin's own window ends at the policy's hard end.
@@ -103,9 +159,12 @@ impl Facts {
     /// When it is of no use any more, not even in an outage. The store evicts such entries first.
     pub fn dead_at(&self, policy: &Policy) -> Timestamp {
         let lifetime = self.lifetime(policy).unwrap_or_default();
-        let stale = self
-            .stale_if_error(policy)
-            .max(self.stale_while_revalidate(policy));
+        let stale = if self.failing {
+            Duration::ZERO
+        } else {
+            self.stale_if_error(policy)
+                .max(self.stale_while_revalidate(policy))
+        };
         self.response_time
             .after(lifetime.saturating_sub(self.initial_age))
             .after(stale)
@@ -120,9 +179,14 @@ impl Facts {
         now: Timestamp,
         chance: impl FnOnce() -> f64,
     ) -> Verdict {
-        let age = self.age(now);
         let named = self.lifetime(policy);
         let lifetime = shortened(named.unwrap_or_default(), policy.spread_percent, spread);
+        let age = if self.response_time > now.after(AHEAD_MAX) {
+            // The clock was set back and nothing tells by how much: taken to be as old as it may be and still answer.
+            self.initial_age.max(lifetime)
+        } else {
+            self.age(now)
+        };
         let stale_allowed = self.allows_stale(policy);
         let verdict = |state| Verdict {
             state,
@@ -135,6 +199,9 @@ impl Facts {
             return verdict(if early { State::Early } else { State::Fresh });
         }
         let stale_for = age - lifetime;
+        if self.failing {
+            return verdict(State::Gone);
+        }
         // Nobody named a lifetime: there is no window after it either, only the last known good answer.
         let while_revalidate =
             named.map_or(Duration::ZERO, |_| self.stale_while_revalidate(policy));
@@ -212,6 +279,14 @@ fn shortened(lifetime: Duration, spread_percent: u32, spread: f32) -> Duration {
     lifetime.mul_f32(1.0 - (spread_percent as f32 / 100.0).min(1.0) * spread.clamp(0.0, 1.0))
 }
 
+/// RFC 9110 15.1, without 206: a part is judged by what it is a part of.
+pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
 /// RFC 9111 4.2.3. `Date` names a whole second: a response made within it is not older than its last millisecond.
 fn initial_age(
     headers: &HeaderMap,
@@ -262,6 +337,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::config::NegativeLifetimes;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -270,7 +346,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        Facts::new(&headers, NOW, NOW)
+        Facts::new(StatusCode::OK, &headers, NOW, NOW)
     }
 
     fn at(offset_secs: i64) -> String {
@@ -329,6 +405,162 @@ mod tests {
             let got = facts(&fields).lifetime(&strict());
             assert_eq!(got.map(|lifetime| lifetime.as_secs()), want_secs, "{name}");
         }
+    }
+
+    #[test]
+    fn a_targeted_field_takes_the_place_of_expires_too() {
+        let expires = at(600);
+        let got = facts(&[("expires", &expires), ("cdn-cache-control", "public")]);
+        assert_eq!(got.lifetime(&strict()), None);
+    }
+
+    #[test]
+    fn a_guess_is_made_only_where_rfc9111_4_2_2_allows_it() {
+        let (day_ago, ahead, later) = (at(-86_400), at(3600), at(600));
+        let guessing = Policy {
+            heuristic_percent: 10,
+            ..strict()
+        };
+        let capped = Policy {
+            heuristic_max: Duration::from_secs(60),
+            ..guessing.clone()
+        };
+        let modified = ("last-modified", day_ago.as_str());
+        for (name, policy, status, fields, want_secs) in [
+            ("off by default", &strict(), 200, vec![modified], None),
+            (
+                "a tenth of a day",
+                &guessing,
+                200,
+                vec![modified],
+                Some(8640),
+            ),
+            ("bounded", &capped, 200, vec![modified], Some(60)),
+            ("nothing to go by", &guessing, 200, vec![], None),
+            (
+                "modified in the future",
+                &guessing,
+                200,
+                vec![("last-modified", ahead.as_str())],
+                None,
+            ),
+            (
+                "an explicit lifetime",
+                &guessing,
+                200,
+                vec![modified, ("expires", later.as_str())],
+                Some(600),
+            ),
+            (
+                "an unreadable one is explicit too",
+                &guessing,
+                200,
+                vec![modified, ("expires", "0")],
+                Some(0),
+            ),
+            (
+                "a status that says nothing about caching",
+                &guessing,
+                403,
+                vec![modified],
+                None,
+            ),
+            (
+                "such a status, marked as cacheable",
+                &guessing,
+                403,
+                vec![modified, ("cache-control", "public")],
+                Some(8640),
+            ),
+        ] {
+            let mut got = facts(&fields);
+            got.status = StatusCode::from_u16(status).unwrap();
+            let got = got.lifetime(policy).map(|lifetime| lifetime.as_secs());
+            assert_eq!(got, want_secs, "{name}");
+        }
+    }
+
+    #[test]
+    fn errors_have_lifetimes_of_their_own_and_nothing_after() {
+        let secs = |secs| Duration::from_secs(secs);
+        let negative = |range, lifetime| NegativeLifetimes::new(vec![(range, secs(lifetime))]);
+        let filled = Policy {
+            fresh: Some(secs(600)),
+            negative: negative(400..=499, 5),
+            ..strict()
+        };
+        let failures = Policy {
+            negative: negative(500..=599, 2),
+            negative_max: secs(10),
+            ..strict()
+        };
+        for (name, policy, status, failing, cache_control, want_secs) in [
+            ("an answer", &filled, 200, false, "", Some(600)),
+            ("an error", &filled, 404, false, "", Some(5)),
+            (
+                "an error with a lifetime",
+                &filled,
+                404,
+                false,
+                "max-age=30",
+                Some(30),
+            ),
+            ("a failure", &failures, 503, true, "", Some(2)),
+            (
+                "a failure with a lifetime",
+                &failures,
+                503,
+                true,
+                "max-age=5",
+                Some(5),
+            ),
+            (
+                "a failure with a long one",
+                &failures,
+                503,
+                true,
+                "max-age=500",
+                Some(10),
+            ),
+            (
+                "a failure with no policy",
+                &strict(),
+                503,
+                true,
+                "max-age=500",
+                Some(0),
+            ),
+            (
+                "a failure where answers are filled in",
+                &filled,
+                503,
+                true,
+                "",
+                None,
+            ),
+        ] {
+            let mut got = facts(&[("cache-control", cache_control)]);
+            (got.status, got.failing) = (StatusCode::from_u16(status).unwrap(), failing);
+            let lifetime = got.lifetime(policy).map(|lifetime| lifetime.as_secs());
+            assert_eq!(lifetime, want_secs, "{name}");
+            if failing {
+                let later = NOW.after(secs(20));
+                let verdict = got.judge(policy, 0.0, later, || 1.0);
+                assert_eq!(verdict.state, State::Gone, "{name}");
+                assert!(got.dead_at(policy) <= NOW.after(secs(10)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_makes_nothing_fresh_again_and_nothing_immortal() {
+        let stored = facts(&[("cache-control", "max-age=600, stale-while-revalidate=60")]);
+        let back = |secs| NOW.before(Duration::from_secs(secs));
+        let judged = |now| stored.judge(&strict(), 0.0, now, || 1.0);
+        assert_eq!(judged(back(1)).state, State::Fresh, "within the tolerance");
+        assert_eq!(judged(back(3600)).state, State::StaleWhileRevalidate);
+        assert_eq!(judged(Timestamp::EPOCH).state, State::StaleWhileRevalidate);
+        assert_eq!(judged(Timestamp::NEVER).state, State::Gone);
     }
 
     #[test]
@@ -417,7 +649,8 @@ mod tests {
             for (name, value) in fields {
                 headers.append(name, HeaderValue::from_str(value).unwrap());
             }
-            let got = Facts::new(&headers, NOW.before(Duration::from_secs(delay_secs)), NOW);
+            let asked_at = NOW.before(Duration::from_secs(delay_secs));
+            let got = Facts::new(StatusCode::OK, &headers, asked_at, NOW);
             assert_eq!(got.age(NOW), Duration::from_millis(want_millis), "{name}");
         }
     }

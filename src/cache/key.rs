@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, Uri, header};
 use ring::digest::{Context, SHA256};
 
+use super::selecting;
 use crate::{
     config::{HostPattern, KeyConfig, QueryKey, RouteConfig},
     store::Key,
@@ -76,20 +77,14 @@ pub(super) fn variant_key(primary: &Key, fields: &[HeaderName], headers: &Header
     finish(digest)
 }
 
-/// A field's lines, combined and without the white space around members (RFC 9111 4.1).
+/// A field as it tells variants apart (`selecting.rs`).
 fn update_field(digest: &mut Context, name: &HeaderName, headers: &HeaderMap) {
     digest.update(name.as_str().as_bytes());
     digest.update(END);
-    let mut lines = headers.get_all(name).iter().peekable();
-    if lines.peek().is_none() {
+    if headers.contains_key(name) {
+        selecting::describe(name, headers, |bytes| digest.update(bytes));
+    } else {
         digest.update(ABSENT);
-    }
-    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    for (nth, member) in members.enumerate() {
-        if nth > 0 {
-            digest.update(b",");
-        }
-        digest.update(member.trim_ascii());
     }
     digest.update(END);
 }

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use super::{
     RouteCache,
     control::RequestDirectives,
     entry::{Entry, StoredResponse},
-    freshness::Verdict,
+    freshness::{State, Verdict},
     status::Forward,
     storable::may_answer,
 };
@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) copy: Option<Arc<Entry>>,
     /// The judgement on it.
     pub(super) verdict: Option<Verdict>,
+    /// A stored part that does not answer this request, but may be completed (RFC 9111 3.4).
+    pub(super) part: Option<Arc<Entry>>,
     /// Other variants are stored, not this one.
     vary_miss: bool,
 }
@@ -32,6 +34,7 @@ impl Found {
             key,
             copy: None,
             verdict: None,
+            part: None,
             vary_miss,
         }
     }
@@ -64,19 +67,29 @@ impl Found {
 
 impl RouteCache {
     /// From memory alone; `None` where only the disk could tell.
-    pub(super) fn lookup_cached(&self, primary: &Key, headers: &HeaderMap) -> Option<Found> {
+    pub(super) fn lookup_cached(
+        &self,
+        primary: &Key,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Option<Found> {
         let entry = self.shared.store.cached(primary)?;
         let Entry::Variants { variants, .. } = &*entry else {
-            return Some(self.judged(*primary, entry, headers));
+            return Some(self.judged(*primary, entry, method, headers));
         };
         let key = variants.select(primary, headers)?;
         let entry = self.shared.store.cached(&key)?;
-        matches!(*entry, Entry::Response(_)).then(|| self.judged(key, entry, headers))
+        matches!(*entry, Entry::Response(_)).then(|| self.judged(key, entry, method, headers))
     }
 
     /// From memory or disk, within the store's own bound.
-    pub(super) async fn lookup(&self, primary: &Key, headers: &HeaderMap) -> Found {
-        self.lookup_within(primary, headers, self.shared.read_timeout)
+    pub(super) async fn lookup(
+        &self,
+        primary: &Key,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Found {
+        self.lookup_within(primary, method, headers, self.shared.read_timeout)
             .await
     }
 
@@ -84,6 +97,7 @@ impl RouteCache {
     pub(super) async fn lookup_within(
         &self,
         primary: &Key,
+        method: &Method,
         headers: &HeaderMap,
         within: Duration,
     ) -> Found {
@@ -92,7 +106,7 @@ impl RouteCache {
             return Found::nothing(*primary, false);
         };
         let Entry::Variants { variants, .. } = &*entry else {
-            return self.judged(*primary, entry, headers);
+            return self.judged(*primary, entry, method, headers);
         };
         let Some(key) = variants.select(primary, headers) else {
             return Found::nothing(
@@ -101,24 +115,40 @@ impl RouteCache {
             );
         };
         match store.load_within(&key, within).await {
-            Some(entry) if matches!(*entry, Entry::Response(_)) => self.judged(key, entry, headers),
+            Some(entry) if matches!(*entry, Entry::Response(_)) => {
+                self.judged(key, entry, method, headers)
+            }
             _ => Found::nothing(key, true),
         }
     }
 
-    fn judged(&self, key: Key, entry: Arc<Entry>, request: &HeaderMap) -> Found {
-        let verdict = match &*entry {
-            Entry::Response(stored) if may_answer(&self.route, request, &stored.facts) => {
-                Some(self.judge(&key, stored, self.shared.clock.now()))
-            }
-            Entry::Response(_) => return Found::nothing(key, true),
-            Entry::Variants { .. } => None,
+    fn judged(&self, key: Key, entry: Arc<Entry>, method: &Method, request: &HeaderMap) -> Found {
+        let Entry::Response(stored) = &*entry else {
+            return Found {
+                copy: Some(entry),
+                ..Found::nothing(key, false)
+            };
         };
+        if !may_answer(&self.route, request, &stored.facts) {
+            return Found::nothing(key, true);
+        }
+        if let Some(part) = &stored.part
+            && !(*method == Method::GET && part.covers(request, stored))
+        {
+            return Found {
+                part: Some(entry),
+                ..Found::nothing(key, false)
+            };
+        }
+        let verdict = self.judge(&key, stored, self.shared.clock.now());
+        if stored.facts.failing && verdict.state == State::Gone {
+            // It was never a good answer, and is not even good for validation.
+            return Found::nothing(key, false);
+        }
         Found {
-            key,
+            verdict: Some(verdict),
             copy: Some(entry),
-            verdict,
-            vary_miss: false,
+            ..Found::nothing(key, false)
         }
     }
 

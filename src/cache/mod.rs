@@ -15,6 +15,7 @@
 
 mod answer;
 mod arrival;
+mod ask;
 mod coalesce;
 mod commit;
 mod control;
@@ -28,7 +29,9 @@ mod lookup;
 mod marks;
 mod pass;
 mod plan;
+mod range;
 mod read_along;
+mod selecting;
 mod status;
 mod storable;
 mod validate;
@@ -188,7 +191,7 @@ impl RouteCache {
             return None;
         }
         let primary = primary_key(&self.route, request.uri(), headers);
-        let found = self.lookup_cached(&primary, headers)?;
+        let found = self.lookup_cached(&primary, method, headers)?;
         let wishes = if is_plain {
             RequestDirectives::default()
         } else {
@@ -231,7 +234,7 @@ impl RouteCache {
         let arrived = Instant::now();
         let mut earlier: Option<Found> = None;
         for nth in 0..=JOINS_MAX {
-            let mut found = self.lookup(&primary, &parts.headers).await;
+            let mut found = self.lookup(&primary, &parts.method, &parts.headers).await;
             match self.plan(found.copy.is_some().then_some(&found), &wishes) {
                 Plan::Unsatisfiable => return answer::unsatisfiable(&self.route, &parts),
                 Plan::Serve { refresh } => {
@@ -242,14 +245,20 @@ impl RouteCache {
                 }
                 Plan::Ask => {}
             }
-            let forward = found.forward(&wishes);
+            let mut forward = found.forward(&wishes);
             if found.copy.is_none() {
-                if let Some(why) = unshareable(&parts, forward).filter(|_| earlier.is_none()) {
-                    return self.pass(parts, Body::empty(), why).await;
+                // The answer to a HEAD is a head, which is nothing to share.
+                if parts.method != Method::GET && earlier.is_none() {
+                    return self.pass(parts, Body::empty(), forward).await;
+                }
+                if parts.headers.contains_key(header::RANGE) || found.part.is_some() {
+                    forward = Forward::Partial;
                 }
                 found.key = known_key.unwrap_or(found.key);
-                // What it sends already says that its answer is for it alone, or the last ones turned out to be.
+                // What it sends already says that its answer is for it alone (a part is for those who want that part), or
+                // the last ones turned out to be.
                 alone |= wishes.no_store
+                    || parts.headers.contains_key(header::RANGE)
                     || has_unkeyed_authorization(&self.route, &parts.headers)
                     || self.shared.marks.is_unshared(&found.key);
             }
@@ -286,17 +295,17 @@ impl RouteCache {
         }
         // An answer that came for this request alone is for this request, so this is not reached; if it is, it is a
         // failure like any other, with whatever is stored to fall back on.
-        let found = self.lookup(&primary, &parts.headers).await;
+        let found = self.lookup(&primary, &parts.method, &parts.headers).await;
         let failure = Failure::new(Cause::Internal, Sent::MayHaveActed);
         let status = CacheStatus::forwarded(found.forward(&wishes));
         self.failed(&parts, &primary, found, &failure, status).await
     }
 
-    /// The client's own directives; a route that overrides the origin overrides visitors too.
+    /// The client's own directives, where the policy obeys them (`client_directives`).
     fn wishes(&self, headers: &HeaderMap) -> RequestDirectives {
         let says_nothing =
             !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::PRAGMA);
-        if says_nothing || self.route.policy.override_origin {
+        if says_nothing || !self.route.policy.client_directives {
             return RequestDirectives::default();
         }
         RequestDirectives::parse(headers)
@@ -489,7 +498,9 @@ impl RouteCache {
         status: CacheStatus,
     ) -> Answer {
         if found.copy.is_none() {
-            found = self.lookup_within(primary, &parts.headers, LAST_LOOK).await;
+            found = self
+                .lookup_within(primary, &parts.method, &parts.headers, LAST_LOOK)
+                .await;
         }
         answer::from_failure(
             &self.route,
@@ -503,15 +514,6 @@ impl RouteCache {
 
 async fn replied(reply: oneshot::Receiver<Reply>) -> Waited {
     reply.await.map_or(Waited::GivenUp, Waited::Reply)
-}
-
-/// Why a request that nothing stored can answer is passed on alone: its answer would be a part or a head.
-fn unshareable(parts: &Parts, forward: Forward) -> Option<Forward> {
-    if parts.method != Method::GET {
-        return Some(forward);
-    }
-    let has_range = parts.headers.contains_key(header::RANGE);
-    has_range.then_some(Forward::Partial)
 }
 
 /// RFC 9110 9.3.2: an answer to HEAD has the fields of the answer to GET and no content.

@@ -14,14 +14,21 @@
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::{control::RequestDirectives, freshness::Facts, vary::Vary};
+use super::{
+    control::RequestDirectives,
+    freshness::{Facts, is_heuristically_cacheable},
+    vary::Vary,
+};
 use crate::config::RouteConfig;
 
 /// Why a response is not stored. The word is shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotStored {
-    /// Interim, partial, or a status with no meaning for a cache (RFC 9111 3).
+    /// Interim, a part nobody asked for, a status with no meaning for a cache (RFC 9111 3), or one that `must-understand`
+    /// asks us to know and we do not.
     Status,
+    /// The request had a condition, and the answer is to that.
+    Condition,
     /// The response says `no-store`.
     NoStore,
     /// The request does.
@@ -49,7 +56,7 @@ impl NotStored {
     pub(super) fn is_about_request(self) -> bool {
         matches!(
             self,
-            Self::RequestNoStore | Self::Authorization | Self::Cookie
+            Self::RequestNoStore | Self::Authorization | Self::Cookie | Self::Condition
         )
     }
 
@@ -57,6 +64,7 @@ impl NotStored {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Condition => "condition",
             Self::NoStore => "no-store",
             Self::RequestNoStore => "request-no-store",
             Self::Private => "private",
@@ -71,21 +79,27 @@ impl NotStored {
     }
 }
 
-/// Decides for the response to a GET with these request and response heads. Of a response with an encoded body that
+/// Decides for the response to a GET with these request and response heads. `ranged`: the upstream was asked for a part,
+/// so that a 206 is one (RFC 9111 3.3). Of a response with an encoded body that
 /// forgets to say so, the variants are told apart by `Accept-Encoding` all the same: others could not read it.
 pub(super) fn storable(
     route: &RouteConfig,
     request: &HeaderMap,
-    status: StatusCode,
+    ranged: bool,
     response: &HeaderMap,
     facts: &Facts,
 ) -> Result<Vary, NotStored> {
     let overrides = route.policy.override_origin;
+    let (policy, status) = (&route.policy, facts.status);
     let directives = &facts.directives;
-    if !is_final_and_whole(status) {
+    if !is_final(status) || (status == StatusCode::PARTIAL_CONTENT && !ranged) {
         return Err(NotStored::Status);
     }
-    if !overrides && directives.no_store && !understood_must_understand(facts, status) {
+    // RFC 9111 5.2.2.3: only for caches that know the status; those ignore `no-store` beside it.
+    if directives.must_understand && !is_understood(status) {
+        return Err(NotStored::Status);
+    }
+    if !overrides && directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
     if !overrides && directives.private {
@@ -100,16 +114,28 @@ pub(super) fn storable(
     if is_event_stream(response) {
         return Err(NotStored::Stream);
     }
-    let shared_in_writing = overrides || directives.public || directives.s_maxage.is_some();
+    let explicit = facts.origin_lifetime().is_some();
+    let shared_in_writing = overrides
+        || directives.public
+        || directives.s_maxage.is_some()
+        || (policy.share_set_cookie && explicit);
     if response.contains_key(header::SET_COOKIE) && !shared_in_writing {
         return Err(NotStored::SetCookie);
     }
-    // A policy's own lifetime is for answers: an error or a redirect is kept only where the origin says so.
-    let heuristic = is_heuristically_cacheable(status);
-    if facts.origin_lifetime().is_none() && !directives.public && !heuristic {
+    // A policy's own lifetime is for answers: an error or a redirect is kept only where the origin says so, or the policy
+    // speaks of its status.
+    let kept_without = !facts.failing
+        && (directives.public
+            || is_heuristically_cacheable(status)
+            || status == StatusCode::PARTIAL_CONTENT);
+    if !explicit && policy.negative.of(status).is_none() && !kept_without {
         return Err(NotStored::NoLifetime);
     }
-    if facts.lifetime(&route.policy).is_none() && request.contains_key(header::COOKIE) {
+    if facts.failing && facts.lifetime(policy).unwrap_or_default().is_zero() {
+        return Err(NotStored::NoLifetime);
+    }
+    // A guess is nobody's word that the answer is the same for everyone.
+    if facts.named_lifetime(policy).is_none() && request.contains_key(header::COOKIE) {
         return Err(NotStored::Cookie);
     }
     match Vary::parse(response) {
@@ -134,23 +160,17 @@ pub(super) fn may_answer(route: &RouteConfig, request: &HeaderMap, facts: &Facts
     !has_unkeyed_authorization(route, request) || facts.directives.shares_authorized()
 }
 
-/// RFC 9111 5.2.2.3: with `must-understand`, `no-store` is for caches that do not know the status. We know these.
-fn understood_must_understand(facts: &Facts, status: StatusCode) -> bool {
-    facts.directives.must_understand && is_heuristically_cacheable(status)
+/// 1xx are not final, and a 304 is about another response.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NOT_MODIFIED
 }
 
-/// 1xx are not final; 206 and 304 are parts of others.
-fn is_final_and_whole(status: StatusCode) -> bool {
-    !status.is_informational()
-        && status != StatusCode::PARTIAL_CONTENT
-        && status != StatusCode::NOT_MODIFIED
-}
-
-/// RFC 9110 15.1, without 206.
-fn is_heuristically_cacheable(status: StatusCode) -> bool {
+/// Statuses whose meaning for a cache we know (RFC 9111 5.2.2.3): those of RFC 9110 15 and RFC 6585. An unknown one may
+/// bring rules of its own.
+fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+        200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 500..=505 | 511
     )
 }
 
@@ -202,6 +222,10 @@ mod tests {
         let filled = route("fresh = \"30s\"", "");
         let overriding = route("fresh = \"30s\"\noverride = true", "");
         let keyed = route("", "key.headers = [\"Authorization\"]");
+        let sharing = route("share_set_cookie = true", "");
+        let negative = route("negative = { \"403\" = \"5s\", \"5xx\" = \"2s\" }", "");
+        let trusting = route("negative_max = \"1h\"", "");
+        let guessing = route("heuristic_percent = 10", "");
         for (name, route, request, status, response, want) in [
             ("a lifetime", &plain, vec![], 200, vec![FRESH], Ok(())),
             (
@@ -245,12 +269,127 @@ mod tests {
                 Err(NotStored::NoLifetime),
             ),
             (
-                "a part",
+                "an error that the policy speaks of",
+                &negative,
+                vec![],
+                403,
+                vec![],
+                Ok(()),
+            ),
+            (
+                "an error that it does not",
+                &negative,
+                vec![],
+                402,
+                vec![],
+                Err(NotStored::NoLifetime),
+            ),
+            (
+                "a failure that it speaks of",
+                &negative,
+                vec![],
+                503,
+                vec![],
+                Ok(()),
+            ),
+            (
+                "a failure with a lifetime that nobody trusts",
+                &plain,
+                vec![],
+                503,
+                vec![FRESH],
+                Err(NotStored::NoLifetime),
+            ),
+            (
+                "a failure with a lifetime that the policy trusts",
+                &trusting,
+                vec![],
+                503,
+                vec![FRESH],
+                Ok(()),
+            ),
+            (
+                "a failure without one",
+                &trusting,
+                vec![],
+                503,
+                vec![],
+                Err(NotStored::NoLifetime),
+            ),
+            (
+                "a part nobody asked for",
                 &plain,
                 vec![],
                 206,
                 vec![FRESH],
                 Err(NotStored::Status),
+            ),
+            (
+                "a part that was asked for",
+                &plain,
+                vec![("range", "bytes=0-1")],
+                206,
+                vec![FRESH],
+                Ok(()),
+            ),
+            (
+                "must-understand, and we do not",
+                &plain,
+                vec![],
+                299,
+                vec![("cache-control", "must-understand, max-age=60")],
+                Err(NotStored::Status),
+            ),
+            (
+                "the same beside no-store",
+                &plain,
+                vec![],
+                299,
+                vec![("cache-control", "must-understand, no-store, max-age=60")],
+                Err(NotStored::Status),
+            ),
+            (
+                "a targeted field speaks instead of Cache-Control",
+                &plain,
+                vec![],
+                200,
+                vec![
+                    ("cache-control", "no-store"),
+                    ("cdn-cache-control", "max-age=60"),
+                ],
+                Ok(()),
+            ),
+            (
+                "and forbids instead of it",
+                &plain,
+                vec![],
+                200,
+                vec![FRESH, ("cdn-cache-control", "private")],
+                Err(NotStored::Private),
+            ),
+            (
+                "Set-Cookie, shared by policy",
+                &sharing,
+                vec![],
+                200,
+                vec![FRESH, ("set-cookie", "a=b")],
+                Ok(()),
+            ),
+            (
+                "Set-Cookie, shared by policy, silence",
+                &sharing,
+                vec![],
+                200,
+                vec![("set-cookie", "a=b")],
+                Err(NotStored::SetCookie),
+            ),
+            (
+                "Cookie, a guess",
+                &guessing,
+                vec![("cookie", "a=b")],
+                200,
+                vec![("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")],
+                Err(NotStored::Cookie),
             ),
             (
                 "no-store",
@@ -385,9 +524,13 @@ mod tests {
             ),
         ] {
             let (request, response) = (fields(&request), fields(&response));
-            let facts = Facts::new(&response, Timestamp::EPOCH, Timestamp::EPOCH);
             let status = StatusCode::from_u16(status).unwrap();
-            let got = storable(route, &request, status, &response, &facts);
+            let facts = Facts {
+                failing: route.upstream.failures.contains(status),
+                ..Facts::new(status, &response, Timestamp::EPOCH, Timestamp::EPOCH)
+            };
+            let ranged = request.contains_key(header::RANGE);
+            let got = storable(route, &request, ranged, &response, &facts);
             assert_eq!(got.map(|_vary| ()), want, "{name}");
         }
     }
@@ -398,14 +541,9 @@ mod tests {
             ("cache-control", "max-age=60"),
             ("content-encoding", "gzip"),
         ]);
-        let facts = Facts::new(&response, Timestamp::EPOCH, Timestamp::EPOCH);
-        let got = storable(
-            &route("", ""),
-            &HeaderMap::new(),
-            StatusCode::OK,
-            &response,
-            &facts,
-        );
+        let time = Timestamp::EPOCH;
+        let facts = Facts::new(StatusCode::OK, &response, time, time);
+        let got = storable(&route("", ""), &HeaderMap::new(), false, &response, &facts);
         assert_eq!(got, Ok(Vary::Fields(vec![header::ACCEPT_ENCODING])));
     }
 }

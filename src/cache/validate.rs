@@ -29,6 +29,11 @@ pub(super) fn remove_conditions(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request has a condition that a 304 is an answer to (RFC 9110 13.1.2, 13.1.3).
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE)
+}
+
 /// Makes a request conditional on the stored response (RFC 9111 4.3.1). False: it has no validator.
 pub(super) fn add_conditions(stored: &StoredResponse, headers: &mut HeaderMap) -> bool {
     let etag = stored.etag();
@@ -66,9 +71,7 @@ pub(super) fn freshened(
     let mut replaced = None;
     for (name, value) in not_modified {
         if let Some(name) = name {
-            // A cookie is for the one who asked; what is stored goes to everybody.
-            let is_kept = !describes_body(&name) && name != header::SET_COOKIE;
-            replaced = is_kept.then_some(name);
+            replaced = updates(&name, &value, stored, policy).then_some(name);
             if let Some(name) = &replaced {
                 headers.insert(name, value);
             }
@@ -76,7 +79,10 @@ pub(super) fn freshened(
             headers.append(name, value);
         }
     }
-    let facts = Facts::new(&headers, request_time, response_time);
+    let facts = Facts {
+        failing: stored.facts.failing,
+        ..Facts::new(stored.status, &headers, request_time, response_time)
+    };
     StoredResponse {
         headers: with_places(&headers),
         request_time,
@@ -86,15 +92,35 @@ pub(super) fn freshened(
     }
 }
 
-fn describes_body(name: &HeaderName) -> bool {
-    matches!(
-        *name,
+/// Whether a field of a 304 replaces that of the stored response. RFC 9111 3.2 leaves out `Content-Length`, and lets a
+/// cache leave out what the meaning of the bytes depends on; those have not changed, so a field that says otherwise is
+/// wrong about them. A media type may be said more precisely, not become another.
+fn updates(
+    name: &HeaderName,
+    value: &HeaderValue,
+    stored: &StoredResponse,
+    policy: &Policy,
+) -> bool {
+    match *name {
         header::CONTENT_LENGTH
-            | header::CONTENT_ENCODING
-            | header::CONTENT_TYPE
-            | header::CONTENT_RANGE
-            | header::TRANSFER_ENCODING
-    )
+        | header::CONTENT_ENCODING
+        | header::CONTENT_RANGE
+        | header::TRANSFER_ENCODING => false,
+        header::CONTENT_TYPE => {
+            let known = stored.headers.get(header::CONTENT_TYPE);
+            known.is_some_and(|known| essence(known).eq_ignore_ascii_case(essence(value)))
+        }
+        // A cookie is for the one who asked; what is stored goes to everybody.
+        header::SET_COOKIE => policy.share_set_cookie,
+        _ => true,
+    }
+}
+
+/// A media type without its parameters.
+fn essence(content_type: &HeaderValue) -> &[u8] {
+    let bytes = content_type.as_bytes();
+    let end = bytes.iter().position(|byte| *byte == b';');
+    bytes[..end.unwrap_or(bytes.len())].trim_ascii()
 }
 
 /// Whether the client already has this response (RFC 9110 13.2.2, steps for GET and HEAD; RFC 9111 4.3.2).
@@ -103,7 +129,7 @@ pub(super) fn is_not_modified(
     status: StatusCode,
     response: &HeaderMap,
 ) -> bool {
-    if status != StatusCode::OK {
+    if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
         return false;
     }
     if request.contains_key(header::IF_NONE_MATCH) {
@@ -194,9 +220,10 @@ mod tests {
         let time = Timestamp::from_secs(1_000);
         StoredResponse {
             status: StatusCode::OK,
-            facts: Facts::new(&headers, time, time),
+            facts: Facts::new(StatusCode::OK, &headers, time, time),
             headers,
             body: Bytes::from_static(b"{}"),
+            part: None,
             url: "/".into(),
             request_time: time,
             dead_at: Timestamp::NEVER,
@@ -296,6 +323,24 @@ mod tests {
             "the age of the old answer is gone"
         );
         assert_eq!(new.facts.directives.max_age.unwrap().as_secs(), 60);
+    }
+
+    #[test]
+    fn a_304_may_say_a_media_type_more_precisely() {
+        let old = stored(&[("content-type", "text/plain")]);
+        let time = Timestamp::from_secs(2_000);
+        for (name, said, want) in [
+            (
+                "with its charset",
+                "Text/Plain; charset=utf-8",
+                "Text/Plain; charset=utf-8",
+            ),
+            ("another one", "text/html; charset=utf-8", "text/plain"),
+        ] {
+            let fields = headers(&[("content-type", said)]);
+            let new = freshened(&old, fields, &Policy::default(), time, time);
+            assert_eq!(new.headers["content-type"], want, "{name}");
+        }
     }
 
     #[test]

@@ -279,6 +279,21 @@ pub struct Policy {
     pub max_stale: Duration,
     /// The origin's `no-store`, `private`, `must-revalidate` and lifetimes give way. Default: false.
     pub override_origin: bool,
+    /// Where nobody names a lifetime: this share of the time since `Last-Modified` (RFC 9111 4.2.2), 0 to 100. Default: 0.
+    pub heuristic_percent: u32,
+    /// Longest lifetime that is guessed so. Default: 24h.
+    pub heuristic_max: Duration,
+    /// Lifetimes of error statuses where the origin names none; with `override_origin`, in place of what it names.
+    pub negative: NegativeLifetimes,
+    /// An answer whose status the upstream counts as a failure is stored for as long as the origin says, but no longer
+    /// than this, and only where no good one is. Default: 0, never.
+    pub negative_max: Duration,
+    /// An answer with `Set-Cookie` is stored where the origin names a lifetime, cookie included (RFC 9111 7.3). Default:
+    /// false, only where it says `public` or `s-maxage`.
+    pub share_set_cookie: bool,
+    /// A client's own `Cache-Control` and `Pragma` are obeyed (RFC 9111 5.2.1, 5.4). Default: where the policy does not
+    /// override.
+    pub client_directives: bool,
     /// Lifetimes are shortened by up to this share, by key, so that a warmed set does not expire at once. 0 to 50. Default: 10.
     pub spread_percent: u32,
     /// Refresh a hot key a little before it expires (XFetch). Default: true.
@@ -298,10 +313,35 @@ impl Default for Policy {
             stale_after: Duration::from_millis(300),
             max_stale: Duration::from_secs(24 * 3600),
             override_origin: false,
+            heuristic_percent: 0,
+            heuristic_max: Duration::from_secs(24 * 3600),
+            negative: NegativeLifetimes::default(),
+            negative_max: Duration::ZERO,
+            share_set_cookie: false,
+            client_directives: true,
             spread_percent: 10,
             early: true,
             cool_down: Duration::from_millis(500),
         }
+    }
+}
+
+/// `policy.negative`: how long error statuses are answered from the store. Codes go before classes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NegativeLifetimes(Vec<(std::ops::RangeInclusive<u16>, Duration)>);
+
+impl NegativeLifetimes {
+    /// From statuses and their lifetimes; a narrower range goes before a wider one.
+    pub fn new(mut lifetimes: Vec<(std::ops::RangeInclusive<u16>, Duration)>) -> Self {
+        lifetimes.sort_by_key(|(range, _)| range.end() - range.start());
+        Self(lifetimes)
+    }
+
+    /// The lifetime of this status, if one is set.
+    pub fn of(&self, status: StatusCode) -> Option<Duration> {
+        let code = status.as_u16();
+        let found = self.0.iter().find(|(range, _)| range.contains(&code));
+        found.map(|(_, lifetime)| *lifetime)
     }
 }
 

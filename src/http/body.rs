@@ -161,6 +161,15 @@ impl Body {
         }
     }
 
+    /// These bytes, then this body.
+    #[must_use]
+    pub fn after(self, first: Bytes) -> Self {
+        Self::stream(Prefixed {
+            first: Some(first).filter(|first| !first.is_empty()),
+            rest: self,
+        })
+    }
+
     /// The length in bytes, where it is known.
     pub fn exact_len(&self) -> Option<u64> {
         http_body::Body::size_hint(self).exact()
@@ -251,6 +260,42 @@ impl Handle {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self::full(bytes)
+    }
+}
+
+/// What is here already, then the rest.
+struct Prefixed {
+    first: Option<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for Prefixed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(first.saturating_add(rest.lower()));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(first.saturating_add(upper));
+        }
+        hint
     }
 }
 

@@ -3,13 +3,8 @@
 //! Trailers of a body that was read whole are dropped: RFC 9110 6.5.1 lets a recipient discard them, and a stored
 //! response has no place for them. A streamed body keeps its own.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use bytes::{Bytes, BytesMut};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -78,8 +73,7 @@ impl Pieces {
 
     /// What was read, then the rest.
     fn before(self, rest: Body) -> Body {
-        let read = Some(self.into_bytes()).filter(|read| !read.is_empty());
-        Body::stream(Prefixed { read, rest })
+        rest.after(self.into_bytes())
     }
 
     fn into_bytes(self) -> Bytes {
@@ -90,41 +84,5 @@ impl Pieces {
         all.extend_from_slice(&self.first);
         all.extend_from_slice(&self.more);
         all.freeze()
-    }
-}
-
-/// What was read already, then the rest.
-struct Prefixed {
-    read: Option<Bytes>,
-    rest: Body,
-}
-
-impl http_body::Body for Prefixed {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.read.take() {
-            Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.read.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let read = self.read.as_ref().map_or(0, |read| read.len() as u64);
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(read.saturating_add(rest.lower()));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(read.saturating_add(upper));
-        }
-        hint
     }
 }

@@ -1,0 +1,176 @@
+//! Asking: how a fetch puts its question to the upstream, given what is stored, and what the answer is an answer to.
+//!
+//! - A stored response is asked about with its own validators (RFC 9111 4.3.1), in place of the client's conditions.
+//! - Of a stored beginning the rest is asked for (RFC 9111 3.4).
+//! - Where nothing is stored the client's own conditions and range go along, so that it gets what it would get without
+//!   us. Where the policy itself says that answers are stored (`fresh`, `override`), conditions do not: an answer is then
+//!   worth more than a 304, because there is an outage to come.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, StatusCode, header, response};
+use tower::ServiceExt;
+
+use super::{
+    entry::{StoredResponse, without_places},
+    fetch::Fetch,
+    freshness::Facts,
+    pass::add_via,
+    range,
+    storable::storable,
+    validate,
+};
+use crate::{
+    failure::{Cause, Failure, Sent},
+    http::{Body, Request, Response, fetch::WholeIf},
+};
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(super) enum Question<'s> {
+    /// What the client asks, in its own words.
+    AsAsked,
+    /// The same without any condition.
+    Unconditional,
+    /// Whether this still holds, or what holds instead.
+    Whether(&'s StoredResponse),
+    /// What this beginning lacks.
+    Rest(&'s StoredResponse),
+}
+
+/// What came back.
+pub(super) enum Asked<'s> {
+    /// A response of its own.
+    Answered(Response),
+    /// A 304 to our condition, and what it confirms.
+    Confirmed(Response, &'s StoredResponse),
+    /// A 304 to the client's condition: for it alone.
+    Unmodified(Response),
+}
+
+impl Fetch {
+    /// What to ask where this is stored: a copy, or a part that does not answer the request.
+    pub(super) fn question<'s>(
+        &self,
+        copy: Option<&'s StoredResponse>,
+        part: Option<&'s StoredResponse>,
+    ) -> Question<'s> {
+        let policy = &self.cache.route.policy;
+        match (copy, part) {
+            (Some(copy), _) => Question::Whether(copy),
+            (None, Some(part)) if !self.ranged && range::can_be_completed(part) => {
+                Question::Rest(part)
+            }
+            _ if self.ranged => Question::AsAsked,
+            _ if policy.fresh.is_some() || policy.override_origin => Question::Unconditional,
+            _ => Question::AsAsked,
+        }
+    }
+
+    /// Asks. An answer that is none to the question (a 304 that speaks of something else, a part that does not fit) is
+    /// followed by the question without any condition, and then a 304 is no answer at all (RFC 9110 15.4.5).
+    pub(super) async fn ask<'s>(&self, question: Question<'s>) -> Result<Asked<'s>, Failure> {
+        let response = self.send(question).await?;
+        let is_304 = response.status() == StatusCode::NOT_MODIFIED;
+        let response = match question {
+            Question::Whether(stored) if is_304 => {
+                if validate::confirms(stored, response.headers()) {
+                    return Ok(Asked::Confirmed(response, stored));
+                }
+                self.send(Question::Unconditional).await?
+            }
+            Question::AsAsked if is_304 && validate::is_conditional(&self.parts.headers) => {
+                return Ok(Asked::Unmodified(response));
+            }
+            Question::Rest(beginning) => match response.status() {
+                StatusCode::PARTIAL_CONTENT => {
+                    match range::completes(beginning, response.headers()) {
+                        Some(total) => completed(beginning, response, total),
+                        None => self.send(Question::Unconditional).await?,
+                    }
+                }
+                StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE => {
+                    self.send(Question::Unconditional).await?
+                }
+                _ => response,
+            },
+            Question::Whether(_) | Question::AsAsked | Question::Unconditional => response,
+        };
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Err(Failure::new(Cause::Protocol, Sent::MayHaveActed)
+                .with_source("304 to a request without a condition"));
+        }
+        Ok(Asked::Answered(response))
+    }
+
+    async fn send(&self, question: Question<'_>) -> Result<Response, Failure> {
+        let cache = &self.cache;
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = cache.target(&self.parts);
+        *request.headers_mut() = self.parts.headers.clone();
+        let headers = request.headers_mut();
+        if !self.ranged {
+            headers.remove(header::RANGE);
+        }
+        match question {
+            Question::AsAsked => {}
+            Question::Unconditional => validate::remove_conditions(headers),
+            Question::Whether(stored) => {
+                validate::remove_conditions(headers);
+                validate::add_conditions(stored, headers);
+            }
+            Question::Rest(beginning) => {
+                validate::remove_conditions(headers);
+                range::ask_for_rest(beginning, headers);
+            }
+        }
+        add_via(self.parts.version, headers);
+        let mut context = cache.context(self.copy_is_usable);
+        context.whole_bytes_max = Some(cache.route.whole_bytes_max);
+        context.hold_back = (!self.copy_is_usable).then_some(cache.route.hold_back);
+        request.extensions_mut().insert(context);
+        let asks_for_part = self.ranged || matches!(question, Question::Rest(_));
+        request
+            .extensions_mut()
+            .insert(self.whole_if(asks_for_part));
+        cache.below.clone().oneshot(request).await
+    }
+
+    /// A body is read whole if it can be stored: everything else streams at once.
+    fn whole_if(&self, asks_for_part: bool) -> WholeIf {
+        let (cache, request) = (Arc::clone(&self.cache), self.parts.headers.clone());
+        WholeIf::new(move |head: &response::Parts| {
+            let now = cache.shared.clock.now();
+            let facts = Facts::new(head.status, &head.headers, now, now);
+            let fits = |length| length <= cache.shared.body_bytes_max;
+            content_length(&head.headers).is_none_or(fits)
+                && storable(&cache.route, &request, asks_for_part, &head.headers, &facts).is_ok()
+        })
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// The whole response that a beginning and its rest are (RFC 9111 3.4).
+fn completed(beginning: &StoredResponse, rest: Response, total: u64) -> Response {
+    let (mut head, body) = rest.into_parts();
+    head.status = StatusCode::OK;
+    let older = without_places(beginning.headers.clone());
+    head.headers = range::merged(head.headers, &older);
+    head.headers.remove(header::CONTENT_RANGE);
+    head.headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(total));
+    let body = match body.bytes() {
+        Some(bytes) => {
+            let mut whole = BytesMut::from(&beginning.body[..]);
+            whole.extend_from_slice(&bytes);
+            Body::full(whole.freeze())
+        }
+        None => body.after(beginning.body.clone()),
+    };
+    Response::from_parts(head, body)
+}

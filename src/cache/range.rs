@@ -1,0 +1,801 @@
+//! Ranges: what a client asked for a part of, what a stored part covers, and parts put together (RFC 9110 14, RFC 9111 3.3, 3.4).
+//!
+//! Pure. A stored response is whole, or it is a [`Part`]: the answer to one `Range`, kept because others may ask for
+//! the same bytes or for some of them.
+//!
+//! # Invariants
+//!
+//! - A part answers the very request it came for, and requests for bytes that it holds. It never answers for bytes that it
+//!   has not got.
+//! - A part whose length contradicts its `Content-Range` answers the very request it came for and no other: where its
+//!   bytes belong is in doubt.
+//! - Parts are put together only where both carry the same strong entity tag (RFC 9110 15.3.7.3).
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entry::StoredResponse,
+    freshness::{Facts, date},
+};
+/// More ranges than any reader of documents or media asks for at once. A request for more gets the whole (RFC 9110 14.2
+/// lets a server ignore `Range`; 17.15 asks it to where requests are egregious).
+const RANGES_MAX: usize = 32;
+
+// --- What a client asks for ---
+
+/// One range of a `Range` field, not yet held against a length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spec {
+    /// From a byte on, to another (inclusive) or to the end.
+    From(u64, Option<u64>),
+    /// That many last bytes.
+    Last(u64),
+}
+
+impl Spec {
+    /// The bytes it means in a representation of this length; `None` where it is not satisfiable (RFC 9110 14.1.2).
+    fn within(self, len: u64) -> Option<Range<u64>> {
+        match self {
+            Self::From(first, last) if first < len => {
+                let last = last.map_or(len - 1, |last| last.min(len - 1));
+                Some(first..last + 1)
+            }
+            Self::Last(count) if count > 0 && len > 0 => Some(len.saturating_sub(count)..len),
+            Self::From(..) | Self::Last(_) => None,
+        }
+    }
+}
+
+/// The ranges a request asks for. `None`: none, or the field is to be ignored (RFC 9110 14.2): another unit, not a range
+/// set, more than one line.
+fn specs(request: &HeaderMap) -> Option<Vec<Spec>> {
+    let mut lines = request.get_all(header::RANGE).iter();
+    let line = lines.next()?.to_str().ok()?;
+    if lines.next().is_some() {
+        return None;
+    }
+    let (unit, set) = line.split_once('=')?;
+    if !unit.trim_matches(WHITE).eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let members = set.split(',').map(|member| member.trim_matches(WHITE));
+    let specs: Option<Vec<_>> = members
+        .filter(|member| !member.is_empty())
+        .map(spec)
+        .collect();
+    specs.filter(|specs| !specs.is_empty())
+}
+
+const WHITE: [char; 2] = [' ', '\t'];
+
+fn spec(member: &str) -> Option<Spec> {
+    let (first, last) = member.split_once('-')?;
+    match (first, last) {
+        ("", count) => Some(Spec::Last(position(count)?)),
+        (first, "") => Some(Spec::From(position(first)?, None)),
+        (first, last) => {
+            let (first, last) = (position(first)?, position(last)?);
+            (first <= last).then_some(Spec::From(first, Some(last)))
+        }
+    }
+}
+
+/// Only digits; beyond any length is as far as one can go.
+fn position(digits: &str) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// Whether `Range` counts beside this `If-Range` (RFC 9110 13.1.5): the validator in it is strong, and that of the stored
+/// response.
+fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let Some(wanted) = request.get(header::IF_RANGE) else {
+        return true;
+    };
+    if wanted.as_bytes().starts_with(b"\"") {
+        return strong_etag(response) == Some(wanted);
+    }
+    // RFC 9110 8.8.2.2: a date is strong if what it dates was a second old when it was sent.
+    let modified = response.get(header::LAST_MODIFIED);
+    let is_strong = match (
+        date(response, &header::LAST_MODIFIED),
+        date(response, &header::DATE),
+    ) {
+        (Some(modified), Some(sent)) => sent.as_millis() >= modified.as_millis() + 1000,
+        _ => false,
+    };
+    is_strong && modified == Some(wanted)
+}
+
+/// The entity tag, if it is a strong one (RFC 9110 8.8.1).
+pub(super) fn strong_etag(response: &HeaderMap) -> Option<&HeaderValue> {
+    let etag = response.get(header::ETAG)?;
+    etag.as_bytes().starts_with(b"\"").then_some(etag)
+}
+
+// --- What a stored response gives ---
+
+/// What of a stored response answers a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// All of it, as it was received.
+    All,
+    /// One run of its bytes.
+    One {
+        /// In the stored body.
+        bytes: Range<usize>,
+        /// `Content-Range`.
+        content_range: HeaderValue,
+    },
+    /// Several, as `multipart/byteranges` (RFC 9110 14.6).
+    Several {
+        /// The document.
+        body: Bytes,
+        /// Its `Content-Type`, with the boundary.
+        content_type: HeaderValue,
+    },
+    /// There are no such bytes (RFC 9110 15.5.17).
+    Unsatisfiable {
+        /// `Content-Range` with the length there is.
+        content_range: HeaderValue,
+    },
+}
+
+/// What of this stored response answers a GET with these fields. `boundary` is drawn where there are several parts: by
+/// chance, so that nobody can put it into a body beforehand.
+pub(super) fn cut(
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    boundary: impl FnOnce() -> u128,
+) -> Cut {
+    if let Some(part) = &stored.part {
+        return part.cut(request, &stored.body);
+    }
+    // RFC 9110 14.2: `Range` is about a 200. An origin that refuses ranges has its reasons (14.3).
+    if stored.status != StatusCode::OK || refuses_ranges(&stored.headers) {
+        return Cut::All;
+    }
+    let Some(specs) = specs(request).filter(|_| if_range_holds(request, &stored.headers)) else {
+        return Cut::All;
+    };
+    let len = stored.body.len() as u64;
+    let ranges: Vec<_> = specs.iter().filter_map(|spec| spec.within(len)).collect();
+    let asked: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    match ranges.as_slice() {
+        [] => Cut::Unsatisfiable {
+            content_range: content_range(None, Some(len)),
+        },
+        [one] => Cut::One {
+            bytes: one.start as usize..one.end as usize,
+            content_range: content_range(Some(one), Some(len)),
+        },
+        // Overlapping ranges ask for more bytes than there are.
+        several if several.len() > RANGES_MAX || asked > len => Cut::All,
+        several => multipart(several, stored, boundary()),
+    }
+}
+
+fn refuses_ranges(response: &HeaderMap) -> bool {
+    let accepted = response.get(header::ACCEPT_RANGES);
+    accepted.is_some_and(|accepted| accepted.as_bytes().eq_ignore_ascii_case(b"none"))
+}
+
+/// `bytes 0-4/10`, or `bytes */10` where there is no range.
+fn content_range(range: Option<&Range<u64>>, total: Option<u64>) -> HeaderValue {
+    let total = total.map_or("*".to_owned(), |total| total.to_string());
+    let text = match range {
+        Some(range) => format!("bytes {}-{}/{total}", range.start, range.end - 1),
+        None => format!("bytes */{total}"),
+    };
+    // Digits and punctuation.
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("bytes */*"))
+}
+
+fn multipart(ranges: &[Range<u64>], stored: &StoredResponse, boundary: u128) -> Cut {
+    let len = stored.body.len() as u64;
+    let boundary = format!("{boundary:032x}");
+    let content_type = stored.headers.get(header::CONTENT_TYPE);
+    let mut body = BytesMut::new();
+    for range in ranges {
+        body.extend_from_slice(format!("\r\n--{boundary}\r\n").as_bytes());
+        if let Some(content_type) = content_type {
+            body.extend_from_slice(b"Content-Type: ");
+            body.extend_from_slice(content_type.as_bytes());
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"Content-Range: ");
+        body.extend_from_slice(content_range(Some(range), Some(len)).as_bytes());
+        body.extend_from_slice(b"\r\n\r\n");
+        body.extend_from_slice(&stored.body[range.start as usize..range.end as usize]);
+    }
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    let content_type = format!("multipart/byteranges; boundary={boundary}");
+    Cut::Several {
+        body: body.freeze(),
+        // Letters, digits and punctuation.
+        content_type: HeaderValue::try_from(content_type)
+            .unwrap_or(HeaderValue::from_static("multipart/byteranges")),
+    }
+}
+
+// --- A stored part ---
+
+/// Which part of a representation a stored 206 holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The `Range` it was the answer to.
+    asked: Box<str>,
+    /// Where its bytes belong. `None`: several ranges, or a `Content-Range` that its length contradicts.
+    span: Option<Span>,
+}
+
+/// Where the bytes of a part begin, and how many the whole has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Span {
+    first: u64,
+    total: Option<u64>,
+}
+
+impl Part {
+    /// The part that a 206 with these fields and this body is, asked for with this request.
+    pub(super) fn received(request: &HeaderMap, response: &HeaderMap, body: &Bytes) -> Self {
+        let asked = request.get(header::RANGE);
+        Self {
+            asked: asked
+                .and_then(|asked| asked.to_str().ok())
+                .unwrap_or_default()
+                .into(),
+            span: span(response).and_then(|(span, len)| (len == body.len() as u64).then_some(span)),
+        }
+    }
+
+    /// Whether it answers this GET.
+    pub(super) fn covers(&self, request: &HeaderMap, stored: &StoredResponse) -> bool {
+        if_range_holds(request, &stored.headers)
+            && (self.is_asked_again(request) || self.bytes_for(request, &stored.body).is_some())
+    }
+
+    fn is_asked_again(&self, request: &HeaderMap) -> bool {
+        let mut lines = request.get_all(header::RANGE).iter();
+        let asked = lines.next().is_some_and(|line| line == &*self.asked);
+        asked && lines.next().is_none()
+    }
+
+    /// The bytes of the representation that a request for one range asks for, if all of them are here.
+    fn bytes_for(&self, request: &HeaderMap, body: &Bytes) -> Option<Range<u64>> {
+        let span = self.span?;
+        let specs = specs(request)?;
+        let [spec] = specs.as_slice() else {
+            return None;
+        };
+        let range = match (spec, span.total) {
+            (spec, Some(total)) => spec.within(total)?,
+            // Where it ends is known only for a range that says so.
+            (Spec::From(first, Some(last)), None) => *first..last.checked_add(1)?,
+            (Spec::From(_, None) | Spec::Last(_), None) => return None,
+        };
+        let end = span.first.saturating_add(body.len() as u64);
+        (span.first <= range.start && range.end <= end).then_some(range)
+    }
+
+    fn cut(&self, request: &HeaderMap, body: &Bytes) -> Cut {
+        if self.is_asked_again(request) {
+            return Cut::All;
+        }
+        let (Some(span), Some(range)) = (self.span, self.bytes_for(request, body)) else {
+            // Nobody asks for it unless it covers; as it was received it is right in any case.
+            return Cut::All;
+        };
+        let (start, end) = (range.start - span.first, range.end - span.first);
+        Cut::One {
+            bytes: start as usize..end as usize,
+            content_range: content_range(Some(&range), span.total),
+        }
+    }
+
+    /// The first byte that is missing from a part that is a beginning.
+    fn missing_from(&self, body: &Bytes) -> Option<u64> {
+        let span = self.span.filter(|span| span.first == 0)?;
+        let len = body.len() as u64;
+        (span.total != Some(len)).then_some(len)
+    }
+}
+
+/// `Content-Range: bytes FIRST-LAST/TOTAL` and how many bytes that is; `None` for anything else (RFC 9110 14.4).
+fn span(response: &HeaderMap) -> Option<(Span, u64)> {
+    let mut lines = response.get_all(header::CONTENT_RANGE).iter();
+    let line = lines.next()?.to_str().ok()?;
+    if lines.next().is_some() {
+        return None;
+    }
+    let (unit, rest) = line.split_once(' ')?;
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let (range, total) = rest.trim_matches(WHITE).split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (position(first)?, position(last)?);
+    let total = match total {
+        "*" => None,
+        total => Some(position(total)?),
+    };
+    let is_valid = total.is_none_or(|total| last < total);
+    let len = last.checked_sub(first)?.checked_add(1)?;
+    is_valid.then_some((Span { first, total }, len))
+}
+
+// --- Putting parts together ---
+
+/// Asks for the rest of a stored beginning (RFC 9111 3.4), if an answer could be put behind it: under a strong entity tag.
+/// False: it could not.
+pub(super) fn ask_for_rest(stored: &StoredResponse, request: &mut HeaderMap) -> bool {
+    let (Some(missing_from), Some(etag)) = (missing_from(stored), strong_etag(&stored.headers))
+    else {
+        return false;
+    };
+    let Ok(range) = HeaderValue::try_from(format!("bytes={missing_from}-")) else {
+        return false;
+    };
+    request.insert(header::IF_RANGE, etag.clone());
+    request.insert(header::RANGE, range);
+    true
+}
+
+/// Whether a stored part is a beginning that the rest can be asked for.
+pub(super) fn can_be_completed(stored: &StoredResponse) -> bool {
+    missing_from(stored).is_some() && strong_etag(&stored.headers).is_some()
+}
+
+fn missing_from(stored: &StoredResponse) -> Option<u64> {
+    stored.part.as_ref()?.missing_from(&stored.body)
+}
+
+/// Whether a 206 with these fields continues this stored beginning to the end of the whole. Returns the whole's length.
+pub(super) fn completes(stored: &StoredResponse, response: &HeaderMap) -> Option<u64> {
+    let missing_from = missing_from(stored)?;
+    let (span, len) = span(response)?;
+    let total = span.total?;
+    let same = strong_etag(response).is_some_and(|etag| Some(etag) == stored.etag());
+    (same && span.first == missing_from && missing_from + len == total).then_some(total)
+}
+
+/// Two parts as one, where they touch and carry the same strong entity tag (RFC 9111 3.4): under the fields of the newer,
+/// with those that only the older has. Whole, if nothing is missing any more. `None`: the newer stands for itself.
+pub(super) fn combined(older: &StoredResponse, newer: &StoredResponse) -> Option<StoredResponse> {
+    let etag = strong_etag(&newer.headers)?;
+    if strong_etag(&older.headers) != Some(etag) {
+        return None;
+    }
+    let span_of = |stored: &StoredResponse| stored.part.as_ref()?.span;
+    let (old, new) = (span_of(older)?, span_of(newer)?);
+    if old.total != new.total {
+        return None;
+    }
+    let end =
+        |span: Span, stored: &StoredResponse| span.first.saturating_add(stored.body.len() as u64);
+    let (old_end, new_end) = (end(old, older), end(new, newer));
+    if old.first > new_end || new.first > old_end {
+        return None;
+    }
+    // Same tag, same bytes: where both have them it does not matter whose are taken.
+    let mut body = BytesMut::new();
+    let first = old.first.min(new.first);
+    let (head, tail) = if old.first <= new.first {
+        ((old, older), (new, newer))
+    } else {
+        ((new, newer), (old, older))
+    };
+    body.extend_from_slice(&head.1.body);
+    let have = first + body.len() as u64;
+    let skip = have.saturating_sub(tail.0.first) as usize;
+    body.extend_from_slice(tail.1.body.get(skip..).unwrap_or_default());
+    let body = body.freeze();
+    let mut headers = merged(newer.headers.clone(), &older.headers);
+    headers.remove(header::CONTENT_LENGTH);
+    let span = Span {
+        first,
+        total: new.total,
+    };
+    let is_whole = first == 0 && span.total == Some(body.len() as u64);
+    let (status, part) = if is_whole {
+        headers.remove(header::CONTENT_RANGE);
+        (StatusCode::OK, None)
+    } else {
+        let range = first..first + body.len() as u64;
+        headers.insert(
+            header::CONTENT_RANGE,
+            content_range(Some(&range), span.total),
+        );
+        let asked = format!("bytes={}-{}", range.start, range.end - 1).into();
+        let span = Some(span);
+        (StatusCode::PARTIAL_CONTENT, Some(Part { asked, span }))
+    };
+    Some(StoredResponse {
+        status,
+        headers,
+        body,
+        part,
+        facts: Facts {
+            status,
+            ..newer.facts
+        },
+        ..newer.clone()
+    })
+}
+
+/// The fields of the newer of two responses, and those that only the older has (RFC 9111 3.2, 3.4).
+pub(super) fn merged(mut newer: HeaderMap, older: &HeaderMap) -> HeaderMap {
+    for name in older.keys() {
+        if !newer.contains_key(name) {
+            for value in older.get_all(name) {
+                newer.append(name, value.clone());
+            }
+        }
+    }
+    newer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn at(secs: u64) -> HeaderValue {
+        let text = httpdate::fmt_http_date(Timestamp::from_secs(secs).into());
+        HeaderValue::try_from(text).unwrap()
+    }
+
+    const TIME: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn stored(status: u16, lines: &[(&'static str, &str)], body: &'static str) -> StoredResponse {
+        let status = StatusCode::from_u16(status).unwrap();
+        let headers = fields(lines);
+        StoredResponse {
+            status,
+            facts: Facts::new(status, &headers, TIME, TIME),
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+            part: None,
+            url: "/".into(),
+            request_time: TIME,
+            dead_at: Timestamp::NEVER,
+        }
+    }
+
+    fn part(asked: &str, lines: &[(&'static str, &str)], body: &'static str) -> StoredResponse {
+        let mut stored = stored(206, lines, body);
+        let request = fields(&[("range", asked)]);
+        stored.part = Some(Part::received(&request, &stored.headers, &stored.body));
+        stored
+    }
+
+    /// What comes of a request, as text.
+    fn got(request: &[(&'static str, &str)], stored: &StoredResponse) -> String {
+        match cut(&fields(request), stored, || 7) {
+            Cut::All => "all".to_owned(),
+            Cut::One {
+                bytes,
+                content_range,
+            } => {
+                let bytes = std::str::from_utf8(&stored.body[bytes]).unwrap();
+                format!("{bytes} {}", content_range.to_str().unwrap())
+            }
+            Cut::Several { body, .. } => String::from_utf8(body.to_vec()).unwrap(),
+            Cut::Unsatisfiable { content_range } => {
+                format!("416 {}", content_range.to_str().unwrap())
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_a_whole_response_follow_rfc9110_14() {
+        let whole = stored(200, &[("etag", "\"a\"")], "0123456789");
+        for (name, range, want) in [
+            ("the beginning", "bytes=0-1", "01 bytes 0-1/10"),
+            ("from a byte on", "bytes=7-", "789 bytes 7-9/10"),
+            ("the last bytes", "bytes=-2", "89 bytes 8-9/10"),
+            (
+                "more last bytes than there are",
+                "bytes=-99",
+                "0123456789 bytes 0-9/10",
+            ),
+            ("beyond the end", "bytes=8-99", "89 bytes 8-9/10"),
+            ("any case of the unit", "Bytes=0-0", "0 bytes 0-0/10"),
+            ("nothing there", "bytes=10-", "416 bytes */10"),
+            ("no last bytes", "bytes=-0", "416 bytes */10"),
+            ("one of two is there", "bytes=50-60, 0-0", "0 bytes 0-0/10"),
+            ("another unit is ignored", "lines=0-1", "all"),
+            ("backwards is ignored", "bytes=5-4", "all"),
+            ("no number is ignored", "bytes=a-b", "all"),
+            ("a sign is ignored", "bytes=+1-2", "all"),
+            ("nothing is ignored", "bytes=", "all"),
+            (
+                "overflow is far away",
+                "bytes=99999999999999999999-",
+                "416 bytes */10",
+            ),
+            ("more than there is, all told", "bytes=0-,0-,0-", "all"),
+        ] {
+            assert_eq!(got(&[("range", range)], &whole), want, "{name}");
+        }
+        assert_eq!(got(&[], &whole), "all", "no range");
+        assert_eq!(
+            got(&[("range", "bytes=0-1"), ("range", "bytes=0-2")], &whole),
+            "all",
+            "two lines are no range set"
+        );
+        let error = stored(404, &[], "0123456789");
+        assert_eq!(got(&[("range", "bytes=0-1")], &error), "all", "not a 200");
+        let refusing = stored(200, &[("accept-ranges", "none")], "0123456789");
+        assert_eq!(got(&[("range", "bytes=0-1")], &refusing), "all");
+        let empty = stored(200, &[], "");
+        assert_eq!(got(&[("range", "bytes=0-")], &empty), "416 bytes */0");
+    }
+
+    #[test]
+    fn several_ranges_are_one_multipart_document() {
+        let whole = stored(200, &[("content-type", "text/a")], "0123456789");
+        let boundary = format!("--{:032x}", 7);
+        let want = format!(
+            "\r\n{boundary}\r\nContent-Type: text/a\r\nContent-Range: bytes 0-1/10\r\n\r\n01\
+             \r\n{boundary}\r\nContent-Type: text/a\r\nContent-Range: bytes 8-9/10\r\n\r\n89\
+             \r\n{boundary}--\r\n"
+        );
+        assert_eq!(got(&[("range", "bytes=0-1, -2")], &whole), want);
+    }
+
+    #[test]
+    fn if_range_needs_a_strong_validator_that_matches() {
+        let (old, older) = (at(100), at(50));
+        let (old, older) = (old.to_str().unwrap(), older.to_str().unwrap());
+        let dated = [("last-modified", older), ("date", old)];
+        for (name, response, if_range, want) in [
+            ("the same tag", vec![("etag", "\"a\"")], "\"a\"", true),
+            ("another tag", vec![("etag", "\"a\"")], "\"b\"", false),
+            ("a weak tag", vec![("etag", "W/\"a\"")], "W/\"a\"", false),
+            ("the same date", dated.to_vec(), older, true),
+            ("another date", dated.to_vec(), old, false),
+            (
+                "a date of the second it was sent in",
+                vec![("last-modified", old), ("date", old)],
+                old,
+                false,
+            ),
+        ] {
+            let request = fields(&[("if-range", if_range)]);
+            assert_eq!(if_range_holds(&request, &fields(&response)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_answers_for_the_bytes_it_has_and_for_no_others() {
+        let middle = part("bytes=4-7", &[("content-range", "bytes 4-7/10")], "4567");
+        for (name, range, want) in [
+            ("the same again", "bytes=4-7", Some("all")),
+            ("some of them", "bytes=5-6", Some("56 bytes 5-6/10")),
+            ("reaching before", "bytes=3-5", None),
+            ("reaching behind", "bytes=6-8", None),
+            ("to the end", "bytes=6-", None),
+            ("last bytes", "bytes=-1", None),
+            ("two ranges", "bytes=4-4,6-6", None),
+        ] {
+            let request = [("range", range)];
+            let covers = middle
+                .part
+                .as_ref()
+                .unwrap()
+                .covers(&fields(&request), &middle);
+            assert_eq!(covers, want.is_some(), "{name}");
+            if let Some(want) = want {
+                assert_eq!(got(&request, &middle), want, "{name}");
+            }
+        }
+        let whole_request = fields(&[]);
+        assert!(
+            !middle
+                .part
+                .as_ref()
+                .unwrap()
+                .covers(&whole_request, &middle)
+        );
+        let end = part("bytes=-3", &[("content-range", "bytes 7-9/10")], "789");
+        assert_eq!(got(&[("range", "bytes=-2")], &end), "89 bytes 8-9/10");
+        assert_eq!(got(&[("range", "bytes=8-")], &end), "89 bytes 8-9/10");
+    }
+
+    #[test]
+    fn a_part_that_contradicts_itself_answers_only_the_same_again() {
+        for (name, content_range) in [
+            ("longer than what came", "bytes 4-9/10"),
+            ("shorter than what came", "bytes 4-6/10"),
+            ("backwards", "bytes 9-4/10"),
+            ("beyond its own end", "bytes 4-7/6"),
+            ("no range", "bytes */10"),
+            ("another unit", "lines 4-7/10"),
+            ("nonsense", "?"),
+        ] {
+            let odd = part("bytes=4-", &[("content-range", content_range)], "4567");
+            let covers = |range| {
+                let request = fields(&[("range", range)]);
+                odd.part.as_ref().unwrap().covers(&request, &odd)
+            };
+            assert!(covers("bytes=4-"), "{name}");
+            assert!(!covers("bytes=5-6"), "{name}");
+        }
+    }
+
+    #[test]
+    fn parts_of_one_representation_become_one() {
+        let tag = ("etag", "\"a\"");
+        let range = |text| ("content-range", text);
+        let first = part(
+            "bytes=0-3",
+            &[tag, range("bytes 0-3/10"), ("x-old", "1")],
+            "0123",
+        );
+        for (name, newer, want) in [
+            (
+                "they touch",
+                part("bytes=4-6", &[tag, range("bytes 4-6/10")], "456"),
+                Some((206, "0123456")),
+            ),
+            (
+                "they overlap",
+                part("bytes=2-6", &[tag, range("bytes 2-6/10")], "23456"),
+                Some((206, "0123456")),
+            ),
+            (
+                "nothing is missing",
+                part("bytes=4-", &[tag, range("bytes 4-9/10")], "456789"),
+                Some((200, "0123456789")),
+            ),
+            (
+                "one lies within the other",
+                part("bytes=1-2", &[tag, range("bytes 1-2/10")], "12"),
+                Some((206, "0123")),
+            ),
+            (
+                "a gap",
+                part("bytes=5-", &[tag, range("bytes 5-9/10")], "56789"),
+                None,
+            ),
+            (
+                "another tag",
+                part(
+                    "bytes=4-",
+                    &[("etag", "\"b\""), range("bytes 4-9/10")],
+                    "456789",
+                ),
+                None,
+            ),
+            (
+                "no tag",
+                part("bytes=4-", &[range("bytes 4-9/10")], "456789"),
+                None,
+            ),
+            (
+                "another length",
+                part("bytes=4-", &[tag, range("bytes 4-8/9")], "45678"),
+                None,
+            ),
+        ] {
+            let got = combined(&first, &newer);
+            let got = got.as_ref();
+            let body = got.map(|got| std::str::from_utf8(&got.body).unwrap());
+            let status = got.map(|got| got.status.as_u16());
+            assert_eq!(status.zip(body), want, "{name}");
+            if let Some(got) = got {
+                assert_eq!(got.headers["x-old"], "1", "{name}");
+                let is_whole = got.status == StatusCode::OK;
+                assert_eq!(
+                    !got.headers.contains_key("content-range"),
+                    is_whole,
+                    "{name}"
+                );
+            }
+        }
+        let weak = part(
+            "bytes=0-3",
+            &[("etag", "W/\"a\""), range("bytes 0-3/10")],
+            "0123",
+        );
+        let rest = part(
+            "bytes=4-",
+            &[("etag", "W/\"a\""), range("bytes 4-9/10")],
+            "456789",
+        );
+        assert_eq!(
+            combined(&weak, &rest),
+            None,
+            "weak tags say nothing about bytes"
+        );
+    }
+
+    #[test]
+    fn the_rest_is_asked_for_only_where_it_can_be_put_behind() {
+        let tag = ("etag", "\"a\"");
+        let beginning = part(
+            "bytes=0-3",
+            &[tag, ("content-range", "bytes 0-3/10")],
+            "0123",
+        );
+        let mut request = HeaderMap::new();
+        assert!(ask_for_rest(&beginning, &mut request));
+        assert_eq!(request["range"], "bytes=4-");
+        assert_eq!(request["if-range"], "\"a\"");
+        let rest = |lines: &[(&'static str, &str)]| completes(&beginning, &fields(lines));
+        assert_eq!(rest(&[tag, ("content-range", "bytes 4-9/10")]), Some(10));
+        assert_eq!(
+            rest(&[tag, ("content-range", "bytes 4-8/10")]),
+            None,
+            "not all"
+        );
+        assert_eq!(rest(&[("content-range", "bytes 4-9/10")]), None, "no tag");
+        for (name, stored) in [
+            (
+                "an end",
+                part(
+                    "bytes=4-",
+                    &[tag, ("content-range", "bytes 4-9/10")],
+                    "456789",
+                ),
+            ),
+            (
+                "no tag",
+                part("bytes=0-3", &[("content-range", "bytes 0-3/10")], "0123"),
+            ),
+            ("a whole response", stored(200, &[tag], "0123456789")),
+        ] {
+            assert!(!ask_for_rest(&stored, &mut HeaderMap::new()), "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_range_is_never_more_than_there_is(range in "bytes=[0-9,\\- ]{0,24}", body in "[a-z]{0,12}") {
+            let mut whole = stored(200, &[], "");
+            whole.body = body.clone().into();
+            let Ok(value) = HeaderValue::from_str(&range) else { return Ok(()) };
+            let request = HeaderMap::from_iter([(header::RANGE, value)]);
+            if let Cut::One { bytes, .. } = cut(&request, &whole, || 7) {
+                proptest::prop_assert!(bytes.start < bytes.end && bytes.end <= body.len());
+            }
+        }
+
+        #[test]
+        fn what_a_part_gives_is_what_the_whole_would_give(
+            first in 0usize..20, len in 1usize..20, from in 0usize..40, to in 0usize..40,
+        ) {
+            const WHOLE: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
+            let last = first + len - 1;
+            let content_range = format!("bytes {first}-{last}/{}", WHOLE.len());
+            let piece = part("x", &[("content-range", &content_range)], &WHOLE[first..=last]);
+            let range = format!("bytes={from}-{to}");
+            let request = fields(&[("range", &range)]);
+            if piece.part.as_ref().unwrap().covers(&request, &piece) {
+                let whole = stored(200, &[], WHOLE);
+                proptest::prop_assert_eq!(got(&[("range", &range)], &piece), got(&[("range", &range)], &whole));
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(bytes: Vec<u8>) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(header::RANGE, value.clone()), (header::CONTENT_RANGE, value)]);
+            specs(&headers);
+            span(&headers);
+        }
+    }
+}
