@@ -18,6 +18,7 @@ use super::{
     fetched::{Brought, Fetched, Reply, Streaming},
     freshness::Facts,
     key::{kept_path_and_query, variant_key},
+    purge::Labels,
     range::{self, Part},
     read_along,
     vary::Vary,
@@ -52,6 +53,7 @@ impl Arrival {
             request_time: self.request_time,
             dead_at: self.facts.dead_at(&route.policy),
             facts: self.facts,
+            labels: Labels::unknown(),
         };
         let combined = match fetch.part.as_deref() {
             Some(Entry::Response(older)) if is_part => range::combined(older, &stored),

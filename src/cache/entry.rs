@@ -9,14 +9,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::{freshness::Facts, range::Part, status::CACHE_STATUS, vary::Variants};
+use super::{freshness::Facts, purge::Labels, range::Part, status::CACHE_STATUS, vary::Variants};
 use crate::{
     clock::Timestamp,
     store::{DecodeError, Record},
 };
 
-/// Leads every meta record; raised when the shape of [`Meta`] changes.
+/// Leads every meta record; raised when the shape of [`Meta`] changes, or what follows it.
 const FORMAT: u8 = 2;
+/// The same without [`Added`] after it: such records are read as known by nothing, so that every purge by a label matches
+/// them.
+const FORMAT_WITHOUT_ADDED: u8 = 1;
 
 /// What a field costs in a map beside its text: bucket, index, slack.
 const FIELD_BYTES: usize = 144;
@@ -62,6 +65,8 @@ pub struct StoredResponse {
     pub facts: Facts,
     /// When it is of no use any more, not even in an outage.
     pub dead_at: Timestamp,
+    /// What purges know it by.
+    pub labels: Labels,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,14 +80,31 @@ enum Meta {
         /// What `Age` and `Date` came to on arrival: `Age` itself is not among the fields.
         initial_age: Duration,
         dead_at: Timestamp,
-        /// The upstream's status list says so, and it may have changed since.
-        failing: bool,
-        part: Option<Part>,
     },
     Variants {
         variants: Variants,
         dead_at: Timestamp,
     },
+}
+
+/// What a response's record holds behind its [`Meta`], since format 2.
+#[derive(Serialize, Deserialize)]
+struct Added {
+    labels: Labels,
+    /// The upstream counted it as a failure when it was stored.
+    failing: bool,
+    part: Option<Part>,
+}
+
+impl Added {
+    /// What records without it are: those of format 1 were neither failures nor parts.
+    fn before() -> Self {
+        Self {
+            labels: Labels::unknown(),
+            failing: false,
+            part: None,
+        }
+    }
 }
 
 /// Fields as they are kept: in memory of their own, so that a small response does not hold on to the large buffer it was
@@ -139,6 +161,12 @@ impl StoredResponse {
             response_time: self.facts.response_time,
             initial_age: self.facts.initial_age,
             dead_at: self.dead_at,
+        }
+    }
+
+    fn added(&self) -> Added {
+        Added {
+            labels: self.labels.clone(),
             failing: self.facts.failing,
             part: self.part.clone(),
         }
@@ -159,7 +187,8 @@ impl Record for Entry {
                     .iter()
                     .map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES)
                     .sum();
-                (ENTRY_BYTES + fields + stored.url.len() + stored.body.len()) as u64
+                let rest = stored.url.len() + stored.body.len() + stored.labels.weight();
+                (ENTRY_BYTES + fields + rest) as u64
             }
             Self::Variants { variants, .. } => ENTRY_BYTES as u64 + variants.weight(),
         }
@@ -180,8 +209,15 @@ impl Record for Entry {
                 dead_at: *dead_at,
             },
         };
+        let encoded = postcard::to_extend(&meta, vec![FORMAT]);
+        let encoded = match self {
+            Self::Response(stored) => {
+                encoded.and_then(|meta| postcard::to_extend(&stored.added(), meta))
+            }
+            Self::Variants { .. } => encoded,
+        };
         // Serialising owned values into memory has no way to fail; an empty record would be a miss when read.
-        postcard::to_extend(&meta, vec![FORMAT]).unwrap_or_default()
+        encoded.unwrap_or_default()
     }
 
     fn body(&self) -> &Bytes {
@@ -193,12 +229,14 @@ impl Record for Entry {
     }
 
     fn decode(meta: &[u8], body: Bytes) -> Result<Self, DecodeError> {
-        let meta = match meta.split_first() {
-            Some((&FORMAT, meta)) => meta,
+        let (format, meta) = match meta.split_first() {
+            Some((&format @ (FORMAT | FORMAT_WITHOUT_ADDED), meta)) => (format, meta),
             Some(_) => return Err(DecodeError::new("written in another format")),
             None => return Err(DecodeError::new("empty record")),
         };
-        match postcard::from_bytes(meta).map_err(|_| DecodeError::new("malformed meta"))? {
+        let malformed = |_| DecodeError::new("malformed meta");
+        let (meta, added) = postcard::take_from_bytes(meta).map_err(malformed)?;
+        match meta {
             Meta::Variants { variants, dead_at } => Ok(Self::Variants { variants, dead_at }),
             Meta::Response {
                 status,
@@ -208,25 +246,28 @@ impl Record for Entry {
                 response_time,
                 initial_age,
                 dead_at,
-                failing,
-                part,
             } => {
                 let headers = decode_headers(headers)?;
+                let added = match format {
+                    FORMAT_WITHOUT_ADDED => Added::before(),
+                    _ => postcard::from_bytes(added).map_err(malformed)?,
+                };
                 let status =
                     StatusCode::from_u16(status).map_err(|_| DecodeError::new("no such status"))?;
                 Ok(Self::Response(StoredResponse {
                     status,
                     facts: Facts {
                         initial_age,
-                        failing,
+                        failing: added.failing,
                         ..Facts::new(status, &headers, request_time, response_time)
                     },
                     headers: with_places(&headers),
                     body,
-                    part,
+                    part: added.part,
                     url: url.into(),
                     request_time,
                     dead_at,
+                    labels: added.labels,
                 }))
             }
         }
@@ -260,9 +301,10 @@ mod tests {
             prop::collection::vec(field, 0..12),
             prop::collection::vec(any::<u8>(), 0..200),
             any::<u32>(),
+            any_labels(),
             any::<bool>(),
         )
-            .prop_map(|(status, fields, body, secs, odd)| {
+            .prop_map(|(status, fields, body, secs, labels, odd)| {
                 let mut headers = HeaderMap::new();
                 for (name, value) in fields {
                     headers.append(
@@ -286,8 +328,24 @@ mod tests {
                     url: "/x?y=1".into(),
                     request_time: time,
                     dead_at: Timestamp::NEVER,
+                    labels,
                 }
             })
+    }
+
+    fn any_labels() -> impl Strategy<Value = Labels> {
+        let texts = || prop::collection::vec("[ -~]{0,12}", 0..4);
+        let host = prop::option::of("[a-z.]{1,12}");
+        (any::<u64>(), any::<bool>(), host, texts(), texts()).prop_map(
+            |(epoch, overflow, host, tags, groups)| Labels {
+                epoch,
+                route: "prices".into(),
+                host: host.map(Into::into),
+                tags: tags.into_iter().map(Into::into).collect(),
+                groups: groups.into_iter().map(Into::into).collect(),
+                overflow,
+            },
+        )
     }
 
     proptest! {
@@ -301,9 +359,26 @@ mod tests {
         }
 
         #[test]
+        fn a_record_from_before_labels_is_read_as_known_by_nothing(stored in any_response()) {
+            let facts = Facts { failing: false, ..stored.facts };
+            let stored = StoredResponse { facts, part: None, ..stored };
+            let mut meta = vec![FORMAT_WITHOUT_ADDED];
+            meta.extend(postcard::to_stdvec(&stored.meta()).unwrap());
+            let Entry::Response(read) = Entry::decode(&meta, stored.body.clone()).unwrap() else {
+                panic!("a response was read as variants");
+            };
+            prop_assert_eq!((read.labels.epoch, read.labels.overflow), (0, true));
+            prop_assert_eq!(StoredResponse { labels: stored.labels.clone(), ..read }, stored.clone());
+            meta[0] = FORMAT;
+            prop_assert!(Entry::decode(&meta, stored.body).is_err(), "labels are missing");
+        }
+
+        #[test]
         fn decoding_never_panics(meta: Vec<u8>) {
             let _ = Entry::decode(&meta, Bytes::new());
-            let _ = Entry::decode(&[&[FORMAT], &meta[..]].concat(), Bytes::new());
+            for format in [FORMAT, FORMAT_WITHOUT_ADDED] {
+                let _ = Entry::decode(&[&[format], &meta[..]].concat(), Bytes::new());
+            }
         }
     }
 

@@ -26,6 +26,7 @@ use super::{
     freshness::Facts,
     key::kept_path_and_query,
     lookup::Found,
+    purge::Labels,
     range,
     storable::{NotStored, storable},
     validate,
@@ -415,6 +416,7 @@ impl Fetch {
                 request_time: self.asked_at,
                 dead_at: facts.dead_at(&route.policy),
                 facts,
+                labels: Labels::unknown(),
             };
             let key = self.storage_key(&vary);
             let shared = &self.cache.shared;

@@ -29,6 +29,7 @@ mod lookup;
 mod marks;
 mod pass;
 mod plan;
+mod purge;
 mod range;
 mod read_along;
 mod selecting;
@@ -57,6 +58,7 @@ pub use self::{
     entry::{Entry, StoredResponse},
     freshness::{Facts, State, Verdict},
     key::primary_key,
+    purge::Labels,
     storable::NotStored,
 };
 use self::{

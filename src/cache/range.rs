@@ -442,7 +442,7 @@ pub(super) fn merged(mut newer: HeaderMap, older: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::{cache::purge::Labels, clock::Timestamp};
 
     fn at(secs: u64) -> HeaderValue {
         let text = httpdate::fmt_http_date(Timestamp::from_secs(secs).into());
@@ -471,6 +471,7 @@ mod tests {
             url: "/".into(),
             request_time: TIME,
             dead_at: Timestamp::NEVER,
+            labels: Labels::default(),
         }
     }
 

@@ -227,6 +227,7 @@ mod tests {
             url: "/".into(),
             request_time: time,
             dead_at: Timestamp::NEVER,
+            labels: crate::cache::Labels::default(),
         }
     }
 
