@@ -26,6 +26,7 @@ use crate::{
     route::{RoutePattern, RouteTable},
     stack::route_stack,
     store::{Store, StoreError},
+    tunnel::Tunnels,
     upstream::{Upstream, UpstreamError},
 };
 
@@ -114,9 +115,10 @@ impl App {
         let store = open_store(&config, &clock, &alerts).await?;
         let upstreams = upstreams(&config, &clock, &alerts)?;
         let tasks = TaskTracker::new();
+        let shutdown = Shutdown::new();
+        let tunnels = Tunnels::new(config.server.tunnels_max, tasks.clone(), shutdown.clone());
         let shared = cache::Shared::new(&config, store.clone(), clock.clone(), tasks.clone());
         let table = mount(&config, &shared, &upstreams, &metrics);
-        let shutdown = Shutdown::new();
         let report = Arc::new(Report {
             config: Arc::clone(&config),
             upstreams,
@@ -129,6 +131,7 @@ impl App {
             started: Instant::now(),
         });
         metrics.register(alerts);
+        metrics.register(tunnels.clone());
         metrics.register(Sampled(Arc::clone(&report)));
         let front = Front::new(
             &config.server,
@@ -136,6 +139,7 @@ impl App {
             metrics.route(UNROUTED),
             transactions,
             clock,
+            tunnels,
         );
         Ok(Self {
             config,

@@ -36,10 +36,15 @@ use crate::{
     clock::Clock,
     config::{RouteConfig, ServerConfig},
     failure::Cause,
-    http::{Body, BodyError, Problem, Request, Response, uri::normalize_path},
+    http::{
+        Body, BodyError, Problem, Request, Response,
+        upgrade::{self, Switched, Upgrade},
+        uri::normalize_path,
+    },
     listener::{Peer, Sanitized, Sanitizer},
     observe::{Outcome, RouteMetrics, Transaction, TransactionLogger},
     route::{Match, RouteTable},
+    tunnel::{Ends, Tunnels},
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -66,6 +71,7 @@ struct Shared {
     unrouted: RouteMetrics,
     transactions: TransactionLogger,
     clock: Clock,
+    tunnels: Tunnels,
     request_body_bytes_max: u64,
 }
 
@@ -77,6 +83,7 @@ impl Front {
         unrouted: RouteMetrics,
         transactions: TransactionLogger,
         clock: Clock,
+        tunnels: Tunnels,
     ) -> Self {
         Self(Arc::new(Shared {
             sanitizer: Sanitizer::new(server),
@@ -84,6 +91,7 @@ impl Front {
             unrouted,
             transactions,
             clock,
+            tunnels,
             request_body_bytes_max: server.request_body_bytes_max,
         }))
     }
@@ -125,6 +133,12 @@ impl Front {
         let arrival = arrival(sanitized.request_id);
         mounted.route.request_headers.apply(&mut parts.headers);
         let mut request = Request::from_parts(parts, limited(body, self.0.request_body_bytes_max));
+        if let Some(offered) = &sanitized.upgrade
+            && let Some(upgrade) = upgrade::allowed(offered, &mounted.route.upgrade)
+            && request.body().is_end_stream()
+        {
+            return self.upgrade(arrival, Arc::clone(mounted), request, upgrade);
+        }
         if let Some(answer) = mounted.cache.at_once(&request) {
             let line = Line {
                 method: request.method(),
@@ -138,6 +152,66 @@ impl Front {
             .insert(X_REQUEST_ID, arrival.request_id.clone());
         let mounted = Arc::clone(mounted);
         Answering::Waiting(Box::pin(self.clone().wait(arrival, mounted, request)))
+    }
+
+    /// Asks for a switch of protocols. Whatever comes instead is an answer like any other (RFC 9110 7.8).
+    fn upgrade(
+        &self,
+        arrival: Arrival,
+        mounted: Arc<Mounted>,
+        mut request: Request,
+        upgrade: Upgrade,
+    ) -> Answering {
+        let client = hyper::upgrade::on(&mut request);
+        let Some(place) = self.0.tunnels.place() else {
+            let (parts, _no_content) = request.into_parts();
+            return self.no_place(&arrival, &mounted, &parts);
+        };
+        let headers = request.headers_mut();
+        headers.insert(X_REQUEST_ID, arrival.request_id.clone());
+        request.extensions_mut().insert(upgrade);
+        let front = self.clone();
+        Answering::Waiting(Box::pin(async move {
+            let (idle_timeout, route) = (
+                mounted.route.upgrade_idle_timeout,
+                Arc::clone(&mounted.route.name),
+            );
+            let request_id = arrival.request_id.to_str().unwrap_or_default().to_owned();
+            let mut response = front.clone().wait(arrival, mounted, request).await;
+            if let Some(Switched(upstream)) = response.extensions_mut().remove() {
+                let ends = Ends {
+                    client,
+                    upstream,
+                    idle_timeout,
+                    route,
+                    request_id,
+                };
+                front.0.tunnels.open(ends, place);
+            }
+            response
+        }))
+    }
+
+    fn no_place(&self, arrival: &Arrival, mounted: &Mounted, parts: &Parts) -> Answering {
+        let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+            .detail("too many upgraded connections are open at the moment")
+            .request_id(arrival.request_id.clone())
+            .response(&parts.method, &parts.headers);
+        let status = HeaderValue::from_static("larder; detail=refused");
+        response.headers_mut().append(CACHE_STATUS, status);
+        let answer = Answer {
+            response,
+            note: Note {
+                cause: Some(Cause::Overloaded),
+                ..Note::new(Outcome::Error)
+            },
+        };
+        let line = Line {
+            method: &parts.method,
+            target: &parts.uri,
+            version: parts.version,
+        };
+        Answering::AtOnce(Some(self.finish(arrival, line, Some(mounted), answer)))
     }
 
     /// The answer of disk or upstream. A defect on the way costs one request, not the connection.

@@ -15,9 +15,11 @@ use larder::{
     failure::Failure,
     front::{Front, Mounted},
     http::{Body, Request, Response},
+    listener::Shutdown,
     observe::{Alerts, Metrics, TransactionLogger},
     route::{RoutePattern, RouteTable},
     store::Store,
+    tunnel::Tunnels,
 };
 use tokio_util::task::TaskTracker;
 use tower::util::BoxCloneSyncService;
@@ -81,6 +83,7 @@ pub async fn warmed_front() -> Front {
         metrics.route("-"),
         TransactionLogger::off(),
         clock,
+        Tunnels::new(1, TaskTracker::new(), Shutdown::new()),
     );
     let Ok(answer) = front.answer(CLIENT, request("/prices/1")).await;
     assert_eq!(answer.status(), 200);

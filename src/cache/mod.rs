@@ -76,7 +76,7 @@ use crate::{
     clock::Clock,
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response},
+    http::{Body, Request, Response, upgrade::Upgrade},
     observe::Outcome,
     store::{Key, Store},
 };
@@ -220,7 +220,8 @@ impl RouteCache {
     async fn answer_with_content(self: &Arc<Self>, request: Request) -> Answer {
         let (parts, body) = request.into_parts();
         let is_safe = parts.method.is_safe();
-        if validate::is_for_origin_only(&parts.method, &parts.headers)
+        if parts.extensions.get::<Upgrade>().is_some()
+            || validate::is_for_origin_only(&parts.method, &parts.headers)
             || !http_body::Body::is_end_stream(&body)
         {
             let why = if is_safe {

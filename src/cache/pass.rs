@@ -1,6 +1,6 @@
 //! Passing on: requests the cache cannot answer or share go straight through, bodies streamed both ways.
 
-use http::{HeaderMap, HeaderValue, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use tower::ServiceExt;
 
 use super::{
@@ -44,7 +44,10 @@ impl RouteCache {
         match self.below.clone().oneshot(request).await {
             Err(failure) => answer::from_failure(&self.route, &parts, None, &failure, status),
             Ok(mut response) => {
-                hop::strip_response(response.headers_mut());
+                // What it switches to is for this client's connection (`upstream/client.rs` has looked at it).
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    hop::strip_response(response.headers_mut());
+                }
                 if invalidates(&parts.method, response.status()) {
                     self.invalidate(&parts.uri, &parts.headers, response.headers())
                         .await;

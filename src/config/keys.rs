@@ -138,6 +138,7 @@ pub static SERVER: TableKeys = TableKeys {
         key("request_body_max", SIZE_OR_ZERO, Is("\"16 MiB\""), "Largest request body; more is answered 413."),
         key("http2_streams_max", Count { min: 1, max: 100_000 }, Is("128"), "Streams at once per HTTP/2 connection."),
         key("drain_for", PERIOD_OR_ZERO, Is("\"10s\""), "How long a shutdown waits for requests under way."),
+        key("tunnels_max", Count { min: 1, max: MILLION }, Is("1024"), "Upgraded connections (`upgrade` of a route) at once; more are answered 503."),
         key("fetches_max", Count { min: 1, max: MILLION }, Is("4096"), "Fetches from upstreams at once, over all routes; more are answered from the store or 503."),
     ],
 };
@@ -306,6 +307,8 @@ pub static ROUTE: TableKeys = TableKeys {
         key("key", Table(&ROUTE_KEY), Means("all defaults"), "What tells answers apart, beside method and path."),
         key("strip_prefix", Text, Means("nothing is stripped"), "Leading literal segments taken away on the way to the upstream: `\"/api\"`."),
         key("rewrite", Text, Means("the path as it came"), "The path for the upstream, from the route's parameters: `\"/v2/items/{sku}\"`."),
+        key("upgrade", List("protocol names"), Is("[]"), "Protocols a client may switch to on this route (`\"websocket\"`): such a request goes past the cache, and what follows its 101 is copied both ways. HTTP/1.1 only, towards clients and upstream."),
+        key("upgrade_idle_timeout", PERIOD, Is("\"1h\""), "An upgraded connection on which nothing passes for this long is closed; a shutdown closes it at once."),
         key("request_headers", Table(&HEADERS), Means("no changes"), "Changes to the request."),
         key("response_headers", Table(&HEADERS), Means("no changes"), "Changes to every answer of this route."),
         key("fallback", Table(&FALLBACK), Means("a problem document"), "Answered where nothing is stored and the upstream fails."),

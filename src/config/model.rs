@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub http2_streams_max: u32,
     /// How long a shutdown waits for requests under way. Default: 10s.
     pub drain_for: Duration,
+    /// Upgraded connections at once; more are answered 503. Default: 1,024.
+    pub tunnels_max: usize,
     /// Fetches from upstreams at once; more are shed with 503. Default: 4,096.
     pub fetches_max: usize,
 }
@@ -368,6 +370,10 @@ pub struct RouteConfig {
     pub key: KeyConfig,
     /// How the path is changed on its way to the upstream.
     pub rewrite: PathRewrite,
+    /// Protocols a client may switch to: `name` or `name/version`. Default: none.
+    pub upgrade: Vec<Box<str>>,
+    /// An upgraded connection that is silent for this long is closed. Default: 1h.
+    pub upgrade_idle_timeout: Duration,
     /// Changes to the request, before the cache sees it.
     pub request_headers: HeaderEdits,
     /// Changes to every answer of this route.

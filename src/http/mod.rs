@@ -4,6 +4,7 @@ pub mod body;
 pub mod fetch;
 pub mod hop;
 pub mod problem;
+pub mod upgrade;
 pub mod uri;
 
 pub use body::{Body, BodyError};

@@ -3,21 +3,21 @@
 //! Which protocol it speaks is seen by looking at those bytes without taking them, so that HTTP/1.1 reads straight
 //! from the socket, and a client that sends too little to tell is bounded like any silent one.
 
-use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
-    service::Service,
+    service::{HttpService, Service},
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::{net::TcpStream, time::sleep};
 
 use super::{
     accept::Limits,
-    drain::{Leash, Leashed},
+    drain::{Graceful, Leash, Leashed},
     tap::Tap,
 };
 
@@ -123,7 +123,8 @@ pub(super) async fn serve_connection<S, B>(
     let io = Tap::new(stream, Arc::clone(&leash));
     let ended = match preface {
         Some(Preface::Http1) => {
-            Leashed::new(protocols.http1.serve_connection(io, service), leash).await
+            let connection = protocols.http1.serve_connection(io, service);
+            Leashed::new(connection.with_upgrades(), leash).await
         }
         Some(Preface::Http2) => {
             Leashed::new(protocols.http2.serve_connection(io, service), leash).await
@@ -133,6 +134,37 @@ pub(super) async fn serve_connection<S, B>(
     if let Err(error) = ended {
         // Clients that hang up or talk nonsense are everyday; hyper has answered 400 where an answer was possible.
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+// --- Graceful ---
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Ends also by an upgrade: then it is no connection of the listener's any more, and no leash holds it.
+impl<S, B> Graceful for http1::UpgradeableConnection<Tap, S>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn begin_end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S, B> Graceful for http2::Connection<Tap, S, TokioExecutor>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn begin_end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }
 

@@ -21,7 +21,6 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -175,6 +174,12 @@ impl Leash {
     }
 }
 
+/// A connection that can be asked to end after what is under way.
+pub(super) trait Graceful: Future<Output = hyper::Result<()>> {
+    /// Asks it.
+    fn begin_end(self: Pin<&mut Self>);
+}
+
 pin_project! {
     /// A connection on its leash: runs until it ends, gently from the moment it is asked to.
     pub(super) struct Leashed<C> {
@@ -195,8 +200,8 @@ impl<C> Leashed<C> {
     }
 }
 
-impl<C: GracefulConnection> Future for Leashed<C> {
-    type Output = Result<(), C::Error>;
+impl<C: Graceful> Future for Leashed<C> {
+    type Output = hyper::Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -206,7 +211,7 @@ impl<C: GracefulConnection> Future for Leashed<C> {
             if this.leash.requests() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            this.connection.as_mut().graceful_shutdown();
+            this.connection.as_mut().begin_end();
         }
         this.connection.poll(cx)
     }

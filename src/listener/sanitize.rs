@@ -25,7 +25,7 @@ use http::{
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use crate::{
     config::ServerConfig,
-    http::{Body, Problem, Response, hop},
+    http::{Body, Problem, Response, hop, upgrade},
 };
 
 /// What `Allow` says of methods that are refused for every target.
@@ -41,6 +41,8 @@ pub struct Sanitized {
     host: HeaderValue,
     /// Where the name in `host` ends and the port begins.
     name_len: usize,
+    /// What it offers to switch to (RFC 9110 7.8). The field itself is taken out with the others of its connection.
+    pub upgrade: Option<HeaderValue>,
 }
 
 /// Why a request ends here.
@@ -80,11 +82,13 @@ impl Sanitizer {
     /// The answer the client gets instead.
     pub fn sanitize(&self, parts: &mut request::Parts) -> Result<Sanitized, Refusal> {
         let request_id = self.ids.of(&parts.headers);
+        let upgrade = upgrade::offered(parts);
         match check_and_normalise(parts, self.headers_max) {
             Ok((host, name_len)) => Ok(Sanitized {
                 request_id,
                 host,
                 name_len,
+                upgrade,
             }),
             Err(fault) => Err(fault.refusal(request_id)),
         }

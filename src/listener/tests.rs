@@ -34,6 +34,7 @@ fn config() -> ServerConfig {
         request_body_bytes_max: 1 << 20,
         http2_streams_max: 10,
         drain_for: Duration::from_secs(10),
+        tunnels_max: 1024,
         fetches_max: 10,
     }
 }

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     config::RetryConfig,
     failure::{Failure, Sent},
-    http::{Body, Request, Response},
+    http::{Body, Request, Response, upgrade::Upgrade},
 };
 
 /// Over which time the budget counts.
@@ -152,6 +152,7 @@ impl RetryPolicy {
         if self.retries_left == 0
             || !failure.is_retryable(request.method())
             || request.body().is_spent()
+            || is_tunnel_under_way(request, failure)
         {
             return None;
         }
@@ -204,6 +205,11 @@ impl RetryPolicy {
             self.shared.budget.deposit();
         }
     }
+}
+
+/// A GET, but for a tunnel: what the upstream has begun for it would begin twice.
+fn is_tunnel_under_way(request: &Request, failure: &Failure) -> bool {
+    failure.sent() > Sent::Nothing && request.extensions().get::<Upgrade>().is_some()
 }
 
 impl Policy<Request, Response, Failure> for RetryPolicy {

@@ -37,7 +37,10 @@ use super::{
 use crate::{
     config::{UpstreamConfig, UpstreamHost, UpstreamProtocol},
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, hop},
+    http::{
+        Body, Request, Response, hop,
+        upgrade::{self, Switched, Upgrade},
+    },
 };
 
 /// An HTTP/2 connection with requests on it is asked for a sign of life this often …
@@ -52,6 +55,8 @@ const HTTP2_HEADER_BYTES_MAX: u32 = 64 * 1024;
 #[derive(Clone)]
 pub struct EndpointClient {
     client: Client<Connector, Body>,
+    /// Speaks HTTP/1.1 only: HTTP/2 knows no `Upgrade` (RFC 9113 8.6).
+    upgrading: Client<Connector, Body>,
     target: Arc<Target>,
 }
 
@@ -70,8 +75,8 @@ impl EndpointClient {
         tls: ClientConfig,
     ) -> Result<Self, UpstreamError> {
         let target = Target::new(upstream, endpoint)?;
-        let connector = Connector {
-            inner: https_connector(upstream.protocol, tls),
+        let connector = |protocol| Connector {
+            inner: https_connector(protocol, tls.clone()),
             endpoint: endpoint.clone(),
             timeout: upstream.connect_timeout,
         };
@@ -86,9 +91,19 @@ impl EndpointClient {
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .retry_canceled_requests(false)
             .set_host(false)
-            .build(connector);
+            .build(connector(upstream.protocol));
+        // Its connections leave with their tunnels; only one that was refused an upgrade could be used again.
+        let upgrading = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(upstream.pool_idle_timeout)
+            .pool_max_idle_per_host(0)
+            .retry_canceled_requests(false)
+            .set_host(false)
+            .build(connector(UpstreamProtocol::Http1));
         Ok(Self {
             client,
+            upgrading,
             target: Arc::new(target),
         })
     }
@@ -104,23 +119,43 @@ impl Service<Request> for EndpointClient {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        if let Err(failure) = self.target.aim(&mut request) {
+        let upgrade = request.extensions_mut().remove::<Upgrade>();
+        if let Err(failure) = self.target.aim(&mut request, upgrade.as_ref()) {
             return Box::pin(std::future::ready(Err(failure)));
         }
-        let response = self.client.request(request);
-        Box::pin(async move { received(response.await.map_err(cause::failure)?) })
+        let client = match upgrade {
+            Some(_) => &self.upgrading,
+            None => &self.client,
+        };
+        let response = client.request(request);
+        Box::pin(async move { received(response.await.map_err(cause::failure)?, upgrade) })
     }
 }
 
-fn received(response: http::Response<hyper::body::Incoming>) -> Result<Response, Failure> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // `Upgrade` is never passed on, so nobody asked for this (RFC 9110 15.2.2).
-        return Err(Failure::new(Cause::Protocol, Sent::MayHaveActed)
-            .with_source("switched protocols unasked"));
-    }
-    let mut response = response.map(Body::received);
+fn received(
+    mut response: http::Response<hyper::body::Incoming>,
+    asked: Option<Upgrade>,
+) -> Result<Response, Failure> {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let protocols = response.headers().get(header::UPGRADE).cloned();
     hop::strip_response(response.headers_mut());
-    Ok(response)
+    if switched {
+        // RFC 9110 15.2.2: only to what was asked for.
+        let (Some(protocols), Some(asked)) = (protocols, asked) else {
+            return Err(switched_unasked());
+        };
+        upgrade::say(response.headers_mut(), protocols);
+        if !upgrade::is_answer_to(response.headers(), &asked) {
+            return Err(switched_unasked());
+        }
+        let ours = Switched(hyper::upgrade::on(&mut response));
+        response.extensions_mut().insert(ours);
+    }
+    Ok(response.map(Body::received))
+}
+
+fn switched_unasked() -> Failure {
+    Failure::new(Cause::Protocol, Sent::MayHaveActed).with_source("switched protocols unasked")
 }
 
 // --- Target ---
@@ -167,7 +202,7 @@ impl Target {
         })
     }
 
-    fn aim(&self, request: &mut Request) -> Result<(), Failure> {
+    fn aim(&self, request: &mut Request, upgrade: Option<&Upgrade>) -> Result<(), Failure> {
         let host = self.host(request);
         *request.uri_mut() = self
             .uri(request.uri(), &host)
@@ -178,9 +213,12 @@ impl Target {
         let headers = request.headers_mut();
         // The listener has done so already; this is the guard at the other border.
         hop::strip_request(headers);
-        if headers.contains_key(header::TE) && !self.http2 {
+        if headers.contains_key(header::TE) && (!self.http2 || upgrade.is_some()) {
             // RFC 9110 10.1.4: in HTTP/1.1 `TE` travels only with a `Connection` that names it.
             headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        if let Some(Upgrade(protocols)) = upgrade {
+            upgrade::say(headers, protocols.clone());
         }
         headers.insert(header::HOST, host);
         self.credentials.apply(headers);

@@ -400,7 +400,7 @@ fn the_upstream_sees_the_host_it_is_meant_to() {
         request
             .headers_mut()
             .insert("host", HeaderValue::from_static("shop.example"));
-        target.aim(&mut request).expect("aimed");
+        target.aim(&mut request, None).expect("aimed");
         assert_eq!(request.headers()["host"], want_host, "{name}");
         let uri = format!("http://{want_authority}/a");
         assert_eq!(request.uri().to_string(), uri, "{name}");

@@ -15,6 +15,7 @@ mod binary;
 mod client;
 mod origin;
 mod patience;
+mod raw;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -36,6 +37,7 @@ pub use binary::{Binary, config_file, larder};
 pub use client::{Arriving, Client, Reply, request};
 pub use origin::{Asked, Gate, Origin, Piece, Play, one_route};
 pub use patience::{LagMeter, until, within};
+pub use raw::{RawOrigin, Wire};
 
 /// Where every manual clock starts.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -83,6 +85,11 @@ impl Setup {
 
     /// The same in front of this origin.
     pub fn before(origin: &Origin, toml: &str) -> Self {
+        Self::at(origin.url(), toml)
+    }
+
+    /// The same in front of this origin, which the test plays itself.
+    pub fn facing(origin: &RawOrigin, toml: &str) -> Self {
         Self::at(origin.url(), toml)
     }
 

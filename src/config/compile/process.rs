@@ -27,6 +27,7 @@ pub(super) fn server(table: &Table<'_>) -> ServerConfig {
         request_body_bytes_max: table.size("request_body_max"),
         http2_streams_max: table.count("http2_streams_max"),
         drain_for: table.duration("drain_for"),
+        tunnels_max: table.count("tunnels_max"),
         fetches_max: table.count("fetches_max"),
     }
 }

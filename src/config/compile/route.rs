@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::{headers, report_unknown_name};
 use crate::config::{
     Fallback, HostPattern, KeyConfig, Policy, QueryKey, RouteConfig, UpstreamConfig, UpstreamHost,
+    UpstreamProtocol,
     reader::Table,
     template::{PathRewrite, PathTemplate},
     values::{self, Complaint, Parsed, listed},
@@ -134,6 +135,8 @@ fn compile(
     let whole_bytes_max = table.size("whole_bytes_max");
     let hold_back = table.duration("hold_back");
     let key = key(&table.table("key"), &draft.hosts, upstream.as_deref());
+    let upgrade = upgrade(table, upstream.as_deref());
+    let upgrade_idle_timeout = table.duration("upgrade_idle_timeout");
     let upstream = upstream?;
     Some(RouteConfig {
         name: draft.name?,
@@ -145,6 +148,8 @@ fn compile(
         attempt_timeout: attempt_timeout.unwrap_or(upstream.attempt_timeout),
         key,
         rewrite,
+        upgrade,
+        upgrade_idle_timeout,
         request_headers,
         response_headers,
         fallback,
@@ -269,6 +274,41 @@ fn rewrite(table: &Table<'_>, path: Option<&PathTemplate>) -> PathRewrite {
             .map_err(|error| Complaint::new(error.to_string()).hint(known()))
     });
     strip.or(rewrite).unwrap_or_default()
+}
+
+/// RFC 9110 7.8, 16.7.
+fn upgrade(table: &Table<'_>, upstream: Option<&UpstreamConfig>) -> Vec<Box<str>> {
+    let protocols = table.list("upgrade", protocol);
+    let is_http2_only = |it: &UpstreamConfig| it.protocol == UpstreamProtocol::Http2;
+    if !protocols.is_empty() && upstream.is_some_and(is_http2_only) {
+        table
+            .error("upgrade", "needs an upstream that speaks HTTP/1.1")
+            .hint("HTTP/2 has no upgrade; set the upstream's `protocol` to \"auto\" or \"http1\"");
+    }
+    protocols
+}
+
+fn protocol(value: &DeValue<'_>) -> Parsed<Box<str>> {
+    let text = values::line(value)?;
+    let (name, version) = text.split_once('/').unwrap_or((&text, "1"));
+    let is_token = |part: &str| {
+        let is_tchar = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        !part.is_empty() && part.chars().all(is_tchar)
+    };
+    if !is_token(name) || !is_token(version) {
+        let complaint = Complaint::new(format!("`{text}` is not a protocol"));
+        return Err(complaint.hint("write \"websocket\", or a name and a version: \"irc/6.9\""));
+    }
+    if ["h2c", "http", "tls"]
+        .iter()
+        .any(|it| name.eq_ignore_ascii_case(it))
+    {
+        return Err(Complaint::new(format!(
+            "`{text}` would carry further requests past every rule of this file"
+        ))
+        .hint("clients may speak HTTP/2 to larder itself"));
+    }
+    Ok(text.into())
 }
 
 fn key(table: &Table<'_>, hosts: &[HostPattern], upstream: Option<&UpstreamConfig>) -> KeyConfig {
