@@ -38,6 +38,7 @@ use crate::{
     failure::Cause,
     http::{
         Body, BodyError, Problem, Request, Response,
+        interim::Interims,
         upgrade::{self, Switched, Upgrade},
         uri::normalize_path,
     },
@@ -101,11 +102,22 @@ impl Front {
         Connection {
             front: self.clone(),
             client: peer.address.ip(),
+            interims: peer.interims,
         }
     }
 
     /// Answers one request. The body may come from anywhere, so that it can be measured alone.
     pub fn answer(&self, client: IpAddr, request: Request) -> Answering {
+        self.answer_to(client, None, request)
+    }
+
+    /// The same, with a way for interim responses to the client.
+    fn answer_to(
+        &self,
+        client: IpAddr,
+        interims: Option<&Interims>,
+        request: Request,
+    ) -> Answering {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
         let arrival = |request_id| Arrival {
@@ -151,7 +163,14 @@ impl Front {
             .headers_mut()
             .insert(X_REQUEST_ID, arrival.request_id.clone());
         let mounted = Arc::clone(mounted);
-        Answering::Waiting(Box::pin(self.clone().wait(arrival, mounted, request)))
+        // RFC 9110 15.2: HTTP/1.0 knows no 1xx.
+        let exchange = interims.filter(|_| request.version() == Version::HTTP_11);
+        let Some(exchange) = exchange.map(Interims::begin) else {
+            return Answering::Waiting(Box::pin(self.clone().wait(arrival, mounted, request)));
+        };
+        request.extensions_mut().insert(exchange.interim());
+        let answer = self.clone().wait(arrival, mounted, request);
+        Answering::Waiting(Box::pin(exchange.until(answer)))
     }
 
     /// Asks for a switch of protocols. Whatever comes instead is an answer like any other (RFC 9110 7.8).
@@ -410,6 +429,7 @@ fn limited(body: Body, bytes_max: u64) -> Body {
 pub struct Connection {
     front: Front,
     client: IpAddr,
+    interims: Interims,
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Connection {
@@ -418,8 +438,11 @@ impl hyper::service::Service<http::Request<Incoming>> for Connection {
     type Future = Answering;
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
-        let answer =
-            AssertUnwindSafe(|| self.front.answer(self.client, request.map(Body::received)));
+        let answer = AssertUnwindSafe(|| {
+            let request = request.map(Body::received);
+            self.front
+                .answer_to(self.client, Some(&self.interims), request)
+        });
         // Costs nothing where nothing panics; where something does, the connection's other requests go on.
         catch_unwind(answer).unwrap_or_else(|panic| {
             let request_id = HeaderValue::from_static("");

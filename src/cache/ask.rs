@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, fetch::WholeIf},
+    http::{Body, Request, Response, fetch::WholeIf, interim::Interim},
 };
 
 /// What is asked.
@@ -134,6 +134,10 @@ impl Fetch {
         request
             .extensions_mut()
             .insert(self.whole_if(asks_for_part));
+        // To whoever led here, if anybody did; followers and refreshes get none.
+        if let Some(interim) = self.parts.extensions.get::<Interim>() {
+            request.extensions_mut().insert(interim.clone());
+        }
         cache.below.clone().oneshot(request).await
     }
 

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     config::ServerConfig,
+    http::interim::Interims,
     observe::{Samples, Source},
 };
 
@@ -93,10 +94,12 @@ impl ListenError {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The address the connection came from. Not what a header claims.
     pub address: SocketAddr,
+    /// How interim responses get there.
+    pub interims: Interims,
 }
 
 /// Counts for metrics; read at scrape time.
@@ -281,8 +284,9 @@ impl Listener {
                 now = sweep.tick() => connections.sweep(now),
                 accepted = accept.next(), if has_room => match accepted {
                     Ok((stream, peer)) => {
+                        let interims = peer.interims.clone();
                         let service = service_for(peer);
-                        connections.spawn(&protocols, stream, service);
+                        connections.spawn(&protocols, stream, service, interims);
                         if connections.len() == connections_max {
                             connections.stats.full.fetch_add(1, Ordering::Relaxed);
                         }
@@ -348,7 +352,13 @@ impl<'s> Accept<'s> {
                 self.rest = ACCEPT_RETRY_MIN;
                 // Answers are written whole; waiting for more to send with them only delays them.
                 let _ = stream.set_nodelay(true);
-                Ok((stream, Peer { address }))
+                Ok((
+                    stream,
+                    Peer {
+                        address,
+                        interims: Interims::default(),
+                    },
+                ))
             }
             Err(error) => {
                 self.note(&error);
@@ -445,8 +455,13 @@ impl Connections {
         self.tasks.len()
     }
 
-    fn spawn<S, B>(&mut self, protocols: &Protocols, stream: TcpStream, service: S)
-    where
+    fn spawn<S, B>(
+        &mut self,
+        protocols: &Protocols,
+        stream: TcpStream,
+        service: S,
+        interims: Interims,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -458,6 +473,7 @@ impl Connections {
             stream,
             service,
             Arc::clone(&leash),
+            interims,
         ));
         self.leashes.insert(task.id(), Tracked::new(task, leash));
         self.stats.accepted.fetch_add(1, Ordering::Relaxed);

@@ -20,6 +20,7 @@ use super::{
     drain::{Graceful, Leash, Leashed},
     tap::Tap,
 };
+use crate::http::interim::Interims;
 
 /// Rest between two looks at a connection that has sent only a part of what HTTP/2 begins with.
 const PREFACE_RETRY: Duration = Duration::from_millis(10);
@@ -106,6 +107,7 @@ pub(super) async fn serve_connection<S, B>(
     stream: TcpStream,
     service: S,
     leash: Arc<Leash>,
+    interims: Interims,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
@@ -120,7 +122,7 @@ pub(super) async fn serve_connection<S, B>(
         inner: service,
         leash: Arc::clone(&leash),
     };
-    let io = Tap::new(stream, Arc::clone(&leash));
+    let io = Tap::new(stream, Arc::clone(&leash), interims);
     let ended = match preface {
         Some(Preface::Http1) => {
             let connection = protocols.http1.serve_connection(io, service);

@@ -1,21 +1,25 @@
-//! Tap: a connection's socket, and whether the client takes what is written to it.
+//! Tap: a connection's socket, whether the client takes what is written to it, and what is written besides.
 //!
 //! A client that asks and then does not read would hold its connection, and the body on its way to it, for ever. So
 //! the leash learns when writing stops, and the sweep cuts what has not moved for too long. While everything moves the
 //! cost is one comparison per write.
+//!
+//! Interim responses are written here too, because hyper has no way to: [`Turn`] says when (`http/interim.rs`).
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::drain::Leash;
+use crate::http::interim::{Interims, Turn};
 
 /// A socket whose writes are watched.
 #[derive(Debug)]
@@ -23,14 +27,46 @@ pub(super) struct Tap {
     socket: TokioIo<TcpStream>,
     leash: Arc<Leash>,
     is_stalled: bool,
+    turn: Turn,
+    /// Of interim responses, begun or about to be: goes before anything else.
+    first: Bytes,
 }
 
 impl Tap {
-    pub(super) fn new(socket: TcpStream, leash: Arc<Leash>) -> Self {
+    pub(super) fn new(socket: TcpStream, leash: Arc<Leash>, interims: Interims) -> Self {
         Self {
             socket: TokioIo::new(socket),
             leash,
             is_stalled: false,
+            turn: Turn::new(interims),
+            first: Bytes::new(),
+        }
+    }
+
+    /// Writes what goes first.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.first.is_empty() {
+            let written = Pin::new(&mut self.socket).poll_write(cx, &self.first);
+            match ready!(self.note(written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                len => self.first.advance(len),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let interim = self.turn.at_write();
+        self.queue(interim);
+        self.poll_first(cx)
+    }
+
+    fn queue(&mut self, interim: Bytes) {
+        if self.first.is_empty() {
+            self.first = interim;
+        } else if !interim.is_empty() {
+            // A client that takes little: behind what it has not taken yet.
+            self.first = [&*self.first, &*interim].concat().into();
         }
     }
 
@@ -63,6 +99,7 @@ impl Write for Tap {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_before_write(cx))?;
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.note(written)
     }
@@ -72,6 +109,7 @@ impl Write for Tap {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_before_write(cx))?;
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.note(written)
     }
@@ -81,6 +119,9 @@ impl Write for Tap {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let interim = self.turn.at_flush();
+        self.queue(interim);
+        ready!(self.poll_first(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 

@@ -3,8 +3,8 @@
 //! `balance -> [client] -> network`
 //!
 //! Turns a request for a path into one for this endpoint, and every error into a [`Failure`] that says what was sent.
-//! Never tries again by itself: retries are counted, budgeted and seen elsewhere. Informational responses (1xx) are
-//! ignored, as RFC 9110 15.2 allows.
+//! Never tries again by itself: retries are counted, budgeted and seen elsewhere. Interim responses (1xx) go to the client
+//! that is behind the request, if there is one (`http/interim.rs`); over HTTP/2 hyper passes over them.
 
 use std::{
     pin::Pin,
@@ -39,6 +39,7 @@ use crate::{
     failure::{Cause, Failure, Sent},
     http::{
         Body, Request, Response, hop,
+        interim::Interim,
         upgrade::{self, Switched, Upgrade},
     },
 };
@@ -72,7 +73,7 @@ impl EndpointClient {
     pub fn new(
         upstream: &UpstreamConfig,
         endpoint: &Uri,
-        tls: ClientConfig,
+        tls: &ClientConfig,
     ) -> Result<Self, UpstreamError> {
         let target = Target::new(upstream, endpoint)?;
         let connector = |protocol| Connector {
@@ -120,8 +121,14 @@ impl Service<Request> for EndpointClient {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let upgrade = request.extensions_mut().remove::<Upgrade>();
+        let interim = request.extensions_mut().remove::<Interim>();
         if let Err(failure) = self.target.aim(&mut request, upgrade.as_ref()) {
             return Box::pin(std::future::ready(Err(failure)));
+        }
+        if let Some(interim) = interim {
+            hyper::ext::on_informational(&mut request, move |response| {
+                interim.send(response.status(), response.headers());
+            });
         }
         let client = match upgrade {
             Some(_) => &self.upgrading,

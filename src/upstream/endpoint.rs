@@ -77,7 +77,7 @@ pub fn endpoints(upstream: &UpstreamConfig) -> Result<Vec<Endpoint>, UpstreamErr
         .endpoints
         .iter()
         .map(|endpoint| {
-            let client = EndpointClient::new(upstream, &endpoint.uri, tls.clone())?;
+            let client = EndpointClient::new(upstream, &endpoint.uri, &tls)?;
             Ok(Endpoint::new(&endpoint.uri, client))
         })
         .collect()
