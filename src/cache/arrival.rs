@@ -89,7 +89,8 @@ impl Fetch {
         if let Some(bytes) = body.bytes() {
             let fetched = self
                 .store(arrival.into_stored(bytes, &self), vary, brought, attempts)
-                .await;
+                .await
+                .with_trailers(body.trailers());
             return self.settle(fetched);
         }
         let (writer, along) = read_along::channel(body.exact_len(), WINDOW_BYTES);
@@ -151,8 +152,12 @@ impl Fetch {
                         return None;
                     }
                 }
-                // Trailers are not kept.
-                Some(Ok(Err(_trailers))) => {}
+                // For those who read along; a stored response is without (RFC 9110 6.5.1).
+                Some(Ok(Err(frame))) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        writer.trailers(trailers);
+                    }
+                }
                 Some(Err(error)) => {
                     writer.end(Err(error));
                     return None;

@@ -368,6 +368,7 @@ impl Fetch {
             brought,
             kept,
             attempts,
+            trailers: None,
         })
     }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use crate::http::{Body, BodyError};
@@ -44,6 +45,8 @@ struct State {
     first: usize,
     held_bytes: u64,
     keeping_ended: bool,
+    /// Come behind the last piece (RFC 9110 6.5).
+    trailers: Option<HeaderMap>,
     end: Option<Result<(), BodyError>>,
     readers: HashMap<u64, Place>,
     next_reader: u64,
@@ -105,6 +108,11 @@ impl Writer {
         state.held_bytes += piece.len() as u64;
         state.pieces.push_back(piece);
         state.wake_readers();
+    }
+
+    /// What comes behind the last piece.
+    pub(super) fn trailers(&self, trailers: HeaderMap) {
+        self.0.lock().trailers = Some(trailers);
     }
 
     /// The body ended, well or badly.
@@ -211,7 +219,12 @@ impl http_body::Body for Reader {
                     place.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }
-                Some(Ok(())) => Poll::Ready(None),
+                Some(Ok(())) => {
+                    let trailers = state.trailers.clone();
+                    // Gone from the list: its next frame is the end.
+                    state.readers.remove(&self.id);
+                    Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+                }
                 Some(Err(error)) => Poll::Ready(Some(Err(error.clone()))),
             };
         };
@@ -265,6 +278,21 @@ mod tests {
         assert_eq!(early.await.unwrap().unwrap(), "abcdef");
         assert_eq!(late.await.unwrap().unwrap(), "abcdef");
         assert_eq!(writer.collected(), "abcdef");
+    }
+
+    #[tokio::test]
+    async fn every_reader_gets_the_trailers_once_behind_the_last_piece() {
+        let (writer, along) = channel(None, 4);
+        let readers = [along.reader().unwrap(), along.reader().unwrap()];
+        writer.push(piece("ab"));
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, "\"x\"".parse().unwrap())]);
+        writer.trailers(trailers.clone());
+        writer.end(Ok(()));
+        for reader in readers {
+            let read = reader.collect().await.unwrap();
+            assert_eq!(read.trailers(), Some(&trailers));
+            assert_eq!(read.to_bytes(), "ab");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The body every layer passes on: nothing, bytes in memory, or a stream that arrives.
+//! The body every layer passes on: nothing, bytes in memory (with trailers, if it had some), or a stream that arrives.
 //!
 //! A hit is `Bytes` by reference and costs no box; only what streams is boxed.
 //!
@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 /// Why a body did not reach its end.
@@ -76,6 +77,8 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
+    /// Boxed, because hardly any body has trailers.
+    Trailed(Box<(Bytes, HeaderMap)>),
     Stream(BoxStream),
     Handle(Handle),
 }
@@ -102,6 +105,30 @@ impl Body {
         }
     }
 
+    /// The same with trailers behind it (RFC 9110 6.5). A stream has its own already.
+    ///
+    /// Its length is not told: what says a length in HTTP/1 has no place for trailers (RFC 9112 7.1.2).
+    #[must_use]
+    pub fn with_trailers(self, trailers: Option<HeaderMap>) -> Self {
+        let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) else {
+            return self;
+        };
+        match self.0 {
+            Kind::Empty => Self(Kind::Trailed(Box::new((Bytes::new(), trailers)))),
+            Kind::Full(bytes) => Self(Kind::Trailed(Box::new((bytes, trailers)))),
+            Kind::Trailed(trailed) => Self(Kind::Trailed(Box::new((trailed.0, trailers)))),
+            stream => Self(stream),
+        }
+    }
+
+    /// The trailers of a body that is all here.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        match &self.0 {
+            Kind::Trailed(trailed) => Some(&trailed.1),
+            _ => None,
+        }
+    }
+
     /// A body that arrives piece by piece. Its size hint must be exact where the length is known.
     pub fn stream<B>(body: B) -> Self
     where
@@ -123,6 +150,7 @@ impl Body {
         match &self.0 {
             Kind::Empty => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes.clone()),
+            Kind::Trailed(trailed) => Some(trailed.0.clone()),
             Kind::Stream(_) | Kind::Handle(_) => None,
         }
     }
@@ -145,6 +173,7 @@ impl Body {
         match &self.0 {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(bytes) => Some(Self::full(bytes.clone())),
+            Kind::Trailed(trailed) => Some(Self(Kind::Trailed(trailed.clone()))),
             Kind::Stream(_) => None,
             Kind::Handle(handle) => Some(Self(Kind::Handle(Handle {
                 place: Arc::clone(&handle.place),
@@ -195,6 +224,15 @@ impl http_body::Body for Body {
                 self.0 = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Kind::Trailed(trailed) if !trailed.0.is_empty() => {
+                let len = trailed.0.len().min(PIECE_BYTES);
+                Poll::Ready(Some(Ok(Frame::data(trailed.0.split_to(len)))))
+            }
+            Kind::Trailed(trailed) => {
+                let trailers = std::mem::take(&mut trailed.1);
+                self.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
             Kind::Handle(handle) => handle.poll_frame(cx),
         }
@@ -203,7 +241,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Full(_) => false,
+            Kind::Full(_) | Kind::Trailed(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
             Kind::Handle(handle) => handle.look(http_body::Body::is_end_stream, false),
         }
@@ -213,6 +251,11 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Trailed(trailed) => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(trailed.0.len() as u64);
+                hint
+            }
             Kind::Stream(stream) => stream.size_hint(),
             Kind::Handle(handle) => handle.look(http_body::Body::size_hint, SizeHint::default()),
         }
@@ -224,6 +267,9 @@ impl fmt::Debug for Body {
         match &self.0 {
             Kind::Empty => f.write_str("Body::Empty"),
             Kind::Full(bytes) => write!(f, "Body::Full({} bytes)", bytes.len()),
+            Kind::Trailed(trailed) => {
+                write!(f, "Body::Trailed({} bytes)", trailed.0.len())
+            }
             Kind::Stream(_) | Kind::Handle(_) => f.write_str("Body::Stream"),
         }
     }
@@ -353,6 +399,26 @@ mod tests {
         assert!(third.is_spent() && !second.is_spent());
         assert!(matches!(third.collect().await, Err(BodyError::Abandoned)));
         assert_eq!(second.collect().await.unwrap().to_bytes(), "cd");
+    }
+
+    #[tokio::test]
+    async fn trailers_come_behind_all_bytes_and_no_length_is_told() {
+        let trailers = || HeaderMap::from_iter([(http::header::ETAG, "\"x\"".parse().unwrap())]);
+        for (name, bytes) in [
+            ("none", 0),
+            ("one piece", 10),
+            ("several", PIECE_BYTES * 2 + 1),
+        ] {
+            let body = Body::full(vec![b'a'; bytes]).with_trailers(Some(trailers()));
+            assert_eq!(body.exact_len(), None, "{name}");
+            assert!(!http_body::Body::is_end_stream(&body), "{name}");
+            assert_eq!(body.bytes().unwrap().len(), bytes, "{name}");
+            let read = body.another().unwrap().collect().await.unwrap();
+            assert_eq!(read.trailers(), Some(&trailers()), "{name}");
+            assert_eq!(read.to_bytes().len(), bytes, "{name}");
+        }
+        let none = Body::full("ab").with_trailers(Some(HeaderMap::new()));
+        assert_eq!(none.exact_len(), Some(2), "an empty section is none");
     }
 
     #[test]

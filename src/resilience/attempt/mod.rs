@@ -224,7 +224,7 @@ impl AttemptLayer {
         let body = match wishes.whole_bytes_max(head) {
             // What is here already needs no waiting, wished or not.
             None => match body.bytes() {
-                Some(bytes) => return checked(head, bytes),
+                Some(bytes) => return checked(head, bytes, body.trailers().cloned()),
                 None => body,
             },
             Some(bytes_max) => {
@@ -234,7 +234,10 @@ impl AttemptLayer {
                     return Err(body_failure(&BodyError::Timeout));
                 };
                 match read.map_err(|error| body_failure(&error))? {
-                    Read::Whole(bytes) => return checked(head, bytes),
+                    Read::Whole(bytes, trailers) => {
+                        announce(&mut head.headers, trailers.as_ref());
+                        return checked(head, bytes, trailers);
+                    }
                     Read::Part(body) => body,
                 }
             }
@@ -258,7 +261,8 @@ impl AttemptLayer {
         let until = wishes.ends_at.min(Instant::now() + ERROR_BODY_WAIT);
         let read = timeout_at(until, read_whole(body, self.upstream.error_bytes_max, None));
         let failure = match read.await {
-            Ok(Ok(Read::Whole(body))) => Failure::from_answer(UpstreamAnswer {
+            // An error's trailers are not worth keeping (RFC 9110 6.5.1).
+            Ok(Ok(Read::Whole(body, _trailers))) => Failure::from_answer(UpstreamAnswer {
                 status: head.status,
                 headers: head.headers,
                 body,
@@ -275,8 +279,23 @@ fn is_bodiless(method: &Method, status: StatusCode) -> bool {
     *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
+/// RFC 9110 6.6.2: which trailers follow. Without it hyper sends none over HTTP/1.
+fn announce(headers: &mut HeaderMap, trailers: Option<&HeaderMap>) {
+    let Some(trailers) = trailers.filter(|_| !headers.contains_key(header::TRAILER)) else {
+        return;
+    };
+    let names: Vec<_> = trailers.keys().map(header::HeaderName::as_str).collect();
+    if let Ok(names) = header::HeaderValue::try_from(names.join(", ")) {
+        headers.insert(header::TRAILER, names);
+    }
+}
+
 /// A body that is here, if it is as long as it was announced (RFC 9112 6.3, RFC 9113 8.1.1).
-fn checked(head: &Parts, bytes: bytes::Bytes) -> Result<Body, Failure> {
+fn checked(
+    head: &Parts,
+    bytes: bytes::Bytes,
+    trailers: Option<HeaderMap>,
+) -> Result<Body, Failure> {
     let announced = head
         .headers
         .get(header::CONTENT_LENGTH)
@@ -285,7 +304,7 @@ fn checked(head: &Parts, bytes: bytes::Bytes) -> Result<Body, Failure> {
     if announced.is_some_and(|announced| announced != bytes.len() as u64) {
         return Err(Failure::new(Cause::ResponseIncomplete, Sent::MayHaveActed));
     }
-    Ok(Body::full(bytes))
+    Ok(Body::full(bytes).with_trailers(trailers))
 }
 
 fn body_failure(error: &BodyError) -> Failure {

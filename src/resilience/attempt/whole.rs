@@ -1,9 +1,9 @@
 //! Reading a body whole, or finding out that it is too large to, or too slow.
 //!
-//! Trailers of a body that was read whole are dropped: RFC 9110 6.5.1 lets a recipient discard them, and a stored
-//! response has no place for them. A streamed body keeps its own.
+//! Trailers stay with their body, however it was read (RFC 9110 6.5).
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
@@ -12,8 +12,8 @@ use crate::http::{Body, BodyError};
 
 /// What came of reading.
 pub(super) enum Read {
-    /// The end was reached.
-    Whole(Bytes),
+    /// The end was reached; with the trailers, where there are some.
+    Whole(Bytes, Option<HeaderMap>),
     /// There is more than the limit, or it takes longer than it is held back: what was read, and the rest behind it.
     Part(Body),
 }
@@ -27,7 +27,7 @@ pub(super) async fn read_whole(
     if let Some(bytes) = body.bytes()
         && bytes.len() as u64 <= bytes_max
     {
-        return Ok(Read::Whole(bytes));
+        return Ok(Read::Whole(bytes, body.trailers().cloned()));
     }
     if body.size_hint().lower() > bytes_max {
         return Ok(Read::Part(body));
@@ -39,12 +39,14 @@ pub(super) async fn read_whole(
             None => Ok(body.frame().await),
         };
         match frame {
-            Ok(None) => return Ok(Read::Whole(read.into_bytes())),
-            Ok(Some(frame)) => {
-                if let Ok(data) = frame?.into_data() {
-                    read.push(data);
+            Ok(None) => return Ok(Read::Whole(read.into_bytes(), None)),
+            Ok(Some(frame)) => match frame?.into_data() {
+                Ok(data) => read.push(data),
+                // Nothing follows trailers.
+                Err(frame) => {
+                    return Ok(Read::Whole(read.into_bytes(), frame.into_trailers().ok()));
                 }
-            }
+            },
             Err(_held_long_enough) => return Ok(Read::Part(read.before(body))),
         }
         if read.len > bytes_max {
