@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::http::body::SharedError;
+use crate::http::{body::SharedError, method::is_idempotent};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -244,7 +244,7 @@ impl Failure {
     pub fn is_retryable(&self, method: &Method) -> bool {
         self.cause().is_upstream()
             && self.cause() != Cause::Deadline
-            && (self.sent() == Sent::Nothing || method.is_idempotent())
+            && (self.sent() == Sent::Nothing || is_idempotent(method))
     }
 
     /// The status for a client that gets nothing better (RFC 9110 15.6.3 to 15.6.5).

@@ -75,6 +75,7 @@ impl RouteCache {
             let mut parts = Request::new(Body::empty()).into_parts().0;
             parts.uri = uri.clone();
             parts.headers = headers.clone();
+            self.keep_cookies(&parts.method, &mut parts.headers);
             drop(self.spawn_fetch(parts, found, primary, Some(guard), None));
         }
     }

@@ -5,10 +5,11 @@
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use super::{RouteCache, key};
+use crate::http::method::is_safe;
 
 /// Whether an answer to this method makes stored responses obsolete: unsafe and not an error.
 pub(super) fn invalidates(method: &Method, status: StatusCode) -> bool {
-    !method.is_safe() && (status.is_success() || status.is_redirection())
+    !is_safe(method) && (status.is_success() || status.is_redirection())
 }
 
 /// The other targets that an answer names, if they are of the same origin: as path and query.
@@ -80,5 +81,7 @@ mod tests {
         assert!(invalidates(&Method::DELETE, StatusCode::SEE_OTHER));
         assert!(!invalidates(&Method::POST, StatusCode::BAD_REQUEST));
         assert!(!invalidates(&Method::GET, StatusCode::OK));
+        let query = Method::from_bytes(b"QUERY").unwrap();
+        assert!(!invalidates(&query, StatusCode::OK), "RFC 10008");
     }
 }

@@ -5,24 +5,28 @@
 //!
 //! # Invariants
 //!
-//! - What is not in the key is not sent to the upstream either, where the route picks query parameters: an unkeyed
-//!   parameter cannot change what others get.
+//! - What is not in the key is not sent to the upstream either, where the route picks query parameters or cookies
+//!   (`query`, `cookies`): an unkeyed one cannot change what others get.
 //! - Every part is ended by a byte that cannot occur in it, so that no two requests run together into one text.
-
-use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, Uri, header};
 use ring::digest::{Context, SHA256};
 
-use super::selecting;
+use super::{cookies, query, selecting};
 use crate::{
-    config::{HostPattern, KeyConfig, QueryKey, RouteConfig},
+    config::{HostPattern, KeyConfig, RouteConfig},
     store::Key,
 };
 
 const END: &[u8] = &[0];
-/// Stands for a field that is not there, which is not the same as an empty one.
+/// Stands for a field, a cookie or a query that is not there, which is not the same as an empty one.
 const ABSENT: &[u8] = &[1];
+/// Leads the part of a scheme and of each cookie: no field's name has a colon.
+const SCHEME: &[u8] = b"scheme:";
+const COOKIE: &[u8] = b"cookie:";
+/// The scheme of every request: what a client says of it (`:scheme`, `X-Forwarded-Proto`) is not believed, and the
+/// listener speaks no TLS.
+const CLIENT_SCHEME: &[u8] = b"http";
 
 /// The primary key of a request on this route.
 pub fn primary_key(route: &RouteConfig, uri: &Uri, headers: &HeaderMap) -> Key {
@@ -55,12 +59,19 @@ pub(super) fn target_key(
         part(ABSENT);
     }
     part(path.as_bytes());
-    part(
-        kept_query(&route.key.query, query)
-            .as_deref()
-            .unwrap_or_default()
-            .as_bytes(),
-    );
+    match query::keyed(&route.key.query, query) {
+        Some(query) => part(query.as_bytes()),
+        None => part(ABSENT),
+    }
+    if route.key.scheme {
+        part(SCHEME);
+        part(CLIENT_SCHEME);
+    }
+    for name in route.key.cookies.iter().flatten() {
+        part(COOKIE);
+        part(name.as_bytes());
+        part(cookies::value_of(headers, name).unwrap_or(ABSENT));
+    }
     for name in &route.key.headers {
         update_field(&mut digest, name, headers);
     }
@@ -102,24 +113,9 @@ pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> 
         .or_else(|| headers.get(header::HOST)?.to_str().ok())
 }
 
-/// The query that counts: whole, or the kept parameters sorted by name (order of equal names kept). `None`: empty.
-pub(super) fn kept_query<'a>(kept: &QueryKey, query: Option<&'a str>) -> Option<Cow<'a, str>> {
-    let query = query.filter(|query| !query.is_empty())?;
-    let QueryKey::Only(names) = kept else {
-        return Some(Cow::Borrowed(query));
-    };
-    let name_of = |pair: &&'a str| pair.split_once('=').map_or(*pair, |(name, _)| name);
-    let mut pairs: Vec<_> = query
-        .split('&')
-        .filter(|pair| names.iter().any(|name| **name == *name_of(pair)))
-        .collect();
-    pairs.sort_by_key(name_of);
-    (!pairs.is_empty()).then(|| Cow::Owned(pairs.join("&")))
-}
-
 /// The target as it is sent on and shown to people: path and the query that counts.
 pub(super) fn kept_path_and_query(key: &KeyConfig, uri: &Uri) -> String {
-    match kept_query(&key.query, uri.query()) {
+    match query::sent(&key.query, uri.query()) {
         Some(query) => format!("{}?{query}", uri.path()),
         None => uri.path().to_owned(),
     }
@@ -127,34 +123,65 @@ pub(super) fn kept_path_and_query(key: &KeyConfig, uri: &Uri) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{path::Path, sync::Arc};
 
-    #[test]
-    fn only_the_kept_parameters_count_in_any_order() {
-        let kept = QueryKey::Only(vec!["currency".into(), "a".into()]);
-        for (name, query, want) in [
-            ("none", None, None),
-            ("empty", Some(""), None),
-            ("only others", Some("utm=1&x"), None),
-            ("sorted", Some("currency=EUR&a=1"), Some("a=1&currency=EUR")),
-            (
-                "others dropped",
-                Some("utm=1&currency=EUR"),
-                Some("currency=EUR"),
-            ),
-            (
-                "equal names keep their order",
-                Some("a=2&a=1"),
-                Some("a=2&a=1"),
-            ),
-            ("a longer name is another", Some("currency2=EUR"), None),
-        ] {
-            assert_eq!(kept_query(&kept, query).as_deref(), want, "{name}");
-        }
-        assert_eq!(
-            kept_query(&QueryKey::Whole, Some("b=1&a=2")).as_deref(),
-            Some("b=1&a=2")
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{self, FixedEnv};
+
+    fn route(key: &str) -> Arc<RouteConfig> {
+        let text = format!(
+            "[upstream.v]\nendpoints = [\"http://127.0.0.1:1\"]\n[[route]]\npath = \"/{{*rest}}\"\nupstream = \"v\"\nkey = {{ {key} }}\n"
         );
+        let config = config::parse(&text, Path::new("t.toml"), &FixedEnv::default()).unwrap();
+        Arc::clone(&config.routes[0])
+    }
+
+    /// What this route counts: path, query, host, a field and two cookies, each absent or there.
+    type Parts = (String, [Option<String>; 5]);
+
+    fn any_parts() -> impl Strategy<Value = Parts> {
+        let maybe = || prop::option::of("[a:=c]{0,2}");
+        let rest = [maybe(), maybe(), maybe(), maybe(), maybe()];
+        ("/[a:=]{0,2}", rest)
+    }
+
+    fn key_of(route: &RouteConfig, (path, [query, host, field, c, d]): &Parts) -> Key {
+        let mut headers = HeaderMap::new();
+        let mut add = |name: &'static str, value: String| {
+            headers.append(name, HeaderValue::try_from(value).unwrap());
+        };
+        for (name, value) in [("host", host), ("x-a", field)] {
+            if let Some(value) = value {
+                add(name, value.clone());
+            }
+        }
+        for (name, value) in [("c", c), ("d", d)] {
+            if let Some(value) = value {
+                add("cookie", format!("{name}={value}"));
+            }
+        }
+        let uri = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        };
+        primary_key(route, &uri.parse().unwrap(), &headers)
+    }
+
+    proptest! {
+        #[test]
+        fn two_requests_have_one_key_only_if_all_that_counts_is_the_same(a in any_parts(), b in any_parts()) {
+            let route = route("host = true, scheme = true, headers = [\"X-A\"], cookies = [\"c\", \"d\"]");
+            // No host at all is the same as an empty one: neither is sent by anything but HTTP/1.0.
+            let hosted = |parts: &Parts| {
+                let mut parts = parts.clone();
+                parts.1[1] = Some(parts.1[1].take().unwrap_or_default());
+                parts
+            };
+            prop_assert_eq!(key_of(&route, &a) == key_of(&route, &b), hosted(&a) == hosted(&b));
+        }
     }
 
     #[test]

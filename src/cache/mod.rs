@@ -19,6 +19,7 @@ mod ask;
 mod coalesce;
 mod commit;
 mod control;
+mod cookies;
 mod entry;
 mod fetch;
 mod fetched;
@@ -30,6 +31,7 @@ mod marks;
 mod pass;
 mod plan;
 mod purge;
+mod query;
 mod range;
 mod read_along;
 mod selecting;
@@ -76,7 +78,7 @@ use crate::{
     clock::Clock,
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, upgrade::Upgrade},
+    http::{Body, Request, Response, method::is_safe, upgrade::Upgrade},
     observe::Outcome,
     store::{Key, Store},
 };
@@ -218,8 +220,9 @@ impl RouteCache {
     }
 
     async fn answer_with_content(self: &Arc<Self>, request: Request) -> Answer {
-        let (parts, body) = request.into_parts();
-        let is_safe = parts.method.is_safe();
+        let (mut parts, body) = request.into_parts();
+        let is_safe = is_safe(&parts.method);
+        self.keep_cookies(&parts.method, &mut parts.headers);
         if parts.extensions.get::<Upgrade>().is_some()
             || validate::is_for_origin_only(&parts.method, &parts.headers)
             || !http_body::Body::is_end_stream(&body)

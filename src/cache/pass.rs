@@ -1,11 +1,12 @@
 //! Passing on: requests the cache cannot answer or share go straight through, bodies streamed both ways.
 
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use tower::ServiceExt;
 
 use super::{
     RouteCache,
     answer::{self, Answer, Note},
+    cookies,
     invalidate::invalidates,
     key::kept_path_and_query,
     status::{CacheStatus, Forward},
@@ -16,6 +17,7 @@ use crate::{
         Body, Request,
         fetch::{Attempts, FetchContext},
         hop,
+        method::is_safe,
     },
     observe::Outcome,
 };
@@ -39,6 +41,9 @@ impl RouteCache {
             return answer::from_failure(&self.route, &parts, None, &failure, status);
         };
         let mut request = Request::from_parts(parts.clone(), body);
+        if is_safe(&parts.method) {
+            *request.uri_mut() = self.target(&parts);
+        }
         add_via(parts.version, request.headers_mut());
         request.extensions_mut().insert(self.context(false));
         match self.below.clone().oneshot(request).await {
@@ -76,6 +81,16 @@ impl RouteCache {
             hold_back: None,
             deadline: self.route.deadline,
             attempt_timeout: self.route.attempt_timeout,
+        }
+    }
+
+    /// Takes the cookies that do not count off a request that reads. One that writes is nobody else's answer, and its
+    /// session may hang on any of them.
+    pub(super) fn keep_cookies(&self, method: &Method, headers: &mut HeaderMap) {
+        if let Some(names) = &self.route.key.cookies
+            && is_safe(method)
+        {
+            cookies::keep(headers, names);
         }
     }
 

@@ -134,8 +134,10 @@ pub(super) fn storable(
     if facts.failing && facts.lifetime(policy).unwrap_or_default().is_zero() {
         return Err(NotStored::NoLifetime);
     }
-    // A guess is nobody's word that the answer is the same for everyone.
-    if facts.named_lifetime(policy).is_none() && request.contains_key(header::COOKIE) {
+    // Chosen cookies are in the key, and no others were sent. Beside others a guess is nobody's word that the answer is the
+    // same for everyone.
+    let has_unkeyed_cookie = route.key.cookies.is_none() && request.contains_key(header::COOKIE);
+    if facts.named_lifetime(policy).is_none() && has_unkeyed_cookie {
         return Err(NotStored::Cookie);
     }
     match Vary::parse(response) {

@@ -324,9 +324,11 @@ pub static ROUTE_KEY: TableKeys = TableKeys {
     heading: "key = { … }",
     about: "What tells answers of a route apart, beside method and path.",
     keys: &[
-        key("query", Other("`\"all\"` or a list of names"), Is("\"all\""), "Query parameters that matter; with a list, others are neither in the key nor sent on."),
+        key("query", Other("`\"all\"`, `\"sorted\"`, a list of names, or `{ ignore = [names] }`"), Is("\"all\""), "Query parameters that matter: all as they came; all, sorted by name; those listed, sorted; or all but those ignored (`\"utm_*\"`: all that begin so). What does not matter is neither in the key nor sent on. Spellings that RFC 3986 6.2.2 calls equal are one."),
         key("headers", List("field names"), Is("[]"), "Request fields that matter."),
+        key("cookies", List("cookie names"), Means("all are sent on, none is in the key"), "Cookies that matter; others are then neither in the key nor sent on with a request that others may share (the first of one name counts). `[]`: none matters."),
         key("host", Flag, Means("whether the route names hosts or the upstream sees the client's"), "Whether the client's host matters."),
+        key("scheme", Flag, Is("false"), "Whether the scheme matters that the client used with this listener; it is always `http` as long as the listener speaks no TLS."),
     ],
 };
 

@@ -404,17 +404,35 @@ pub struct KeyConfig {
     pub query: QueryKey,
     /// Request fields that tell answers apart, in the order of the file.
     pub headers: Vec<HeaderName>,
+    /// Cookies that tell answers apart, in the order of the file; others are not sent on. `None`: cookies are no part of
+    /// the key and are all sent on. Default: `None`.
+    pub cookies: Option<Vec<Box<str>>>,
     /// Whether the client's host does. Default: whether the route names hosts or the upstream sees the client's.
     pub host: bool,
+    /// Whether the scheme that the client used does. Default: false.
+    pub scheme: bool,
 }
 
-/// `route.key.query`
+/// `route.key.query`. Names are in the spelling of [`crate::http::uri::normalize_query`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryKey {
-    /// The whole query as it came.
+    /// The whole query, sent on as it came.
     Whole,
+    /// All parameters, sorted by name.
+    Sorted,
     /// These parameters, sorted; others are neither in the key nor sent on.
     Only(Vec<Box<str>>),
+    /// All but these, in their order; these are neither in the key nor sent on.
+    Except(Vec<ParameterPattern>),
+}
+
+/// A name in `route.key.query.ignore`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterPattern {
+    /// `fbclid`.
+    Exact(Box<str>),
+    /// `utm_*`: what stands before the star.
+    Prefix(Box<str>),
 }
 
 /// `request_headers` and `response_headers` of a route: removed first, then set, then added.

@@ -155,6 +155,37 @@ fallback = { status = 203, body = "price.json" }
 }
 
 #[test]
+fn a_key_is_read_in_every_form() {
+    let key = |key: &str| {
+        let config = parsed(&format!("{BASE}{ROUTE}key = {{ {key} }}\n"));
+        config.routes[0].key.clone()
+    };
+    let default = key("");
+    assert_eq!(default.query, QueryKey::Whole);
+    assert_eq!(default.cookies, None);
+    assert!(!default.scheme);
+    assert_eq!(key("query = \"sorted\"").query, QueryKey::Sorted);
+    assert_eq!(
+        key("query = [\"a b\", \"%7e&\"]").query,
+        QueryKey::Only(vec!["a%20b".into(), "~%26".into()]),
+        "names in the spelling of a query"
+    );
+    assert_eq!(
+        key("query = { ignore = [\"utm_*\", \"fbclid\"] }").query,
+        QueryKey::Except(vec![
+            ParameterPattern::Prefix("utm_".into()),
+            ParameterPattern::Exact("fbclid".into())
+        ])
+    );
+    assert_eq!(key("cookies = []").cookies, Some(vec![]));
+    assert_eq!(
+        key("cookies = [\"lang\"]").cookies,
+        Some(vec!["lang".into()])
+    );
+    assert!(key("scheme = true").scheme);
+}
+
+#[test]
 fn all_errors_come_at_once_each_with_its_place() {
     let text = r#"[server]
 listn = "127.0.0.1:8080"
@@ -336,6 +367,17 @@ fn a_bad_route_is_refused() {
             "cannot both be set",
         ),
         ("key = { query = \"none\" }", "neither \"all\" nor a list"),
+        ("key = { query = {} }", "says nothing about parameters"),
+        ("key = { query = { drop = [\"a\"] } }", "unknown key"),
+        (
+            "key = { query = { ignore = [\"a*b\"] } }",
+            "a star can only be last",
+        ),
+        ("key = { cookies = [\"a b\"] }", "is not a cookie's name"),
+        (
+            "key = { cookies = [\"a\"], headers = [\"Cookie\"] }",
+            "`cookies` picks from it",
+        ),
         ("key = { headers = [\"a b\"] }", "is not a field name"),
         (
             "request_headers = { set = { Host = \"a\" } }",

@@ -4,6 +4,7 @@ pub mod body;
 pub mod fetch;
 pub mod hop;
 pub mod interim;
+pub mod method;
 pub mod problem;
 pub mod upgrade;
 pub mod uri;

@@ -1,4 +1,4 @@
-//! Paths in one spelling, so that routes and cache keys can compare bytes.
+//! Paths and queries in one spelling, so that routes and cache keys can compare bytes.
 //!
 //! RFC 3986 6.2.2: percent-encoded triplets in upper case (6.2.2.1), encoded unreserved characters decoded (6.2.2.2), dot
 //! segments removed (6.2.2.3, by 5.2.4). Nothing else: `//` stays, an encoded `/` (`%2F`) stays encoded, since to an origin
@@ -19,6 +19,16 @@ pub fn normalize_path(path: &str) -> Cow<'_, str> {
         return decoded;
     }
     Cow::Owned(remove_dot_segments(&decoded))
+}
+
+/// The query in one spelling: triplets in upper case, encoded unreserved characters decoded (RFC 3986 6.2.2.1, 6.2.2.2).
+/// What delimits stays as it is written: `%26` is no `&`, `+` is no `%20`. Borrowed where nothing is to do.
+pub fn normalize_query(query: &str) -> Cow<'_, str> {
+    if query.as_bytes().contains(&b'%') {
+        decode_unreserved(query)
+    } else {
+        Cow::Borrowed(query)
+    }
 }
 
 fn decode_unreserved(path: &str) -> Cow<'_, str> {

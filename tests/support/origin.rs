@@ -40,6 +40,7 @@ pub struct Asked {
     /// Path and query.
     pub target: String,
     pub headers: HeaderMap,
+    pub content: Bytes,
 }
 
 /// What is done about a request.
@@ -173,8 +174,8 @@ async fn perform(
     request: Request<Incoming>,
 ) -> Result<Response<OriginBody>, std::io::Error> {
     let (head, content) = request.into_parts();
-    // Nothing is asked for by content here; what comes is taken.
-    let _ = content.collect().await;
+    // A request that breaks off is none; what of it came does not matter.
+    let content = content.collect().await.map_err(std::io::Error::other)?;
     let asked = {
         let mut log = lock(&stage.log);
         let asked = Asked {
@@ -182,6 +183,7 @@ async fn perform(
             method: head.method,
             target: head.uri.to_string(),
             headers: head.headers,
+            content: content.to_bytes(),
         };
         log.push(asked.clone());
         asked

@@ -2,16 +2,19 @@
 
 use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 use toml::de::DeValue;
 
 use super::{headers, report_unknown_name};
-use crate::config::{
-    Fallback, HostPattern, KeyConfig, Policy, QueryKey, RouteConfig, UpstreamConfig, UpstreamHost,
-    UpstreamProtocol,
-    reader::Table,
-    template::{PathRewrite, PathTemplate},
-    values::{self, Complaint, Parsed, listed},
+use crate::{
+    config::{
+        Fallback, HostPattern, KeyConfig, ParameterPattern, Policy, QueryKey, RouteConfig,
+        UpstreamConfig, UpstreamHost, UpstreamProtocol,
+        reader::Table,
+        template::{PathRewrite, PathTemplate},
+        values::{self, Complaint, Parsed, listed},
+    },
+    http::uri::normalize_query,
 };
 
 /// A fallback is held in memory for each route.
@@ -324,33 +327,107 @@ fn key(table: &Table<'_>, hosts: &[HostPattern], upstream: Option<&UpstreamConfi
             )
             .hint("leave `host` out of the key, or take `host = \"preserve\"` from the upstream");
     }
+    let headers = table.list("headers", headers::header_name);
+    let cookies = table
+        .is_written("cookies")
+        .then(|| table.list("cookies", cookie_name));
+    if cookies.is_some() && headers.contains(&header::COOKIE) {
+        table
+            .error("headers", "names `Cookie`, and `cookies` picks from it")
+            .related(&table.span_of("cookies"), "`cookies`")
+            .hint("leave one of them out");
+    }
     KeyConfig {
         query: query(table),
-        headers: table.list("headers", headers::header_name),
+        headers,
+        cookies,
         host,
+        scheme: table.flag("scheme"),
     }
 }
 
-fn query(table: &Table<'_>) -> QueryKey {
-    if let Some(item) = table.item("query")
-        && let DeValue::Array(_) = item.value
-    {
-        let mut names: Vec<Box<str>> = Vec::new();
-        for name in table.list("query", values::line) {
-            names.push(name.into());
-        }
-        names.sort_unstable();
-        names.dedup();
-        return QueryKey::Only(names);
+/// RFC 6265 4.1.1: a cookie's name is a token.
+fn cookie_name(value: &DeValue<'_>) -> Parsed<Box<str>> {
+    let name = values::line(value)?;
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        return Err(Complaint::new(format!("`{name}` is not a cookie's name")));
     }
-    table.read("query", |value| match values::text(value)?.as_str() {
-        "all" => Ok(()),
-        other => Err(
-            Complaint::new(format!("`{other}` is neither \"all\" nor a list"))
-                .hint(format!("write [\"{other}\"]")),
-        ),
-    });
-    QueryKey::Whole
+    Ok(name.into())
+}
+
+fn query(table: &Table<'_>) -> QueryKey {
+    match table.item("query").map(|item| item.value) {
+        Some(DeValue::Array(_)) => {
+            let mut names = table.list("query", parameter_name);
+            names.sort_unstable();
+            names.dedup();
+            QueryKey::Only(names)
+        }
+        Some(DeValue::Table(_)) => QueryKey::Except(ignored(table)),
+        _ => {
+            let word = table.read("query", |value| match values::text(value)?.as_str() {
+                "all" => Ok(QueryKey::Whole),
+                "sorted" => Ok(QueryKey::Sorted),
+                other => Err(Complaint::new(format!(
+                    "`{other}` is neither \"all\" nor a list of names, nor \"sorted\""
+                ))
+                .hint(format!("write [\"{other}\"]"))),
+            });
+            word.unwrap_or(QueryKey::Whole)
+        }
+    }
+}
+
+/// `query = { ignore = […] }`
+fn ignored(table: &Table<'_>) -> Vec<ParameterPattern> {
+    let mut patterns = Vec::new();
+    let mut is_written = false;
+    for (name, span, item) in table.pairs("query") {
+        if name != "ignore" {
+            let findings = &table.cx.findings;
+            findings
+                .error(&item.key, &span, "unknown key")
+                .hint("known keys here: `ignore`");
+            continue;
+        }
+        is_written = true;
+        for element in item.elements() {
+            match parameter_pattern(element.value) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(complaint) => element.complain(complaint),
+            }
+        }
+    }
+    if !is_written {
+        table
+            .error("query", "says nothing about parameters")
+            .hint("write { ignore = [\"utm_*\"] }");
+    }
+    patterns
+}
+
+fn parameter_pattern(value: &DeValue<'_>) -> Parsed<ParameterPattern> {
+    let name = parameter_name(value)?;
+    match name.find('*') {
+        None => Ok(ParameterPattern::Exact(name)),
+        Some(at) if at + 1 == name.len() => Ok(ParameterPattern::Prefix(name[..at].into())),
+        Some(_) => Err(Complaint::new(format!("`{name}`: a star can only be last"))),
+    }
+}
+
+/// A parameter's name as it stands in a query: percent-encoded where it has to be, in the spelling that keys use.
+fn parameter_name(value: &DeValue<'_>) -> Parsed<Box<str>> {
+    let name = values::line(value)?;
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_graphic() && !b"\"#&<=>\\^`{|}".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Ok(normalize_query(&encoded).into())
 }
 
 fn fallback(table: &Table<'_>) -> Option<Fallback> {
