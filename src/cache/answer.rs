@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::RouteConfig,
     failure::{Cause, Failure},
-    http::{Body, Response, problem::Problem},
+    http::{Body, Response, fetch::Reads, method::is_query, problem::Problem},
     observe::Outcome,
 };
 
@@ -187,8 +187,10 @@ fn without_copy(
     copy_forbidden: bool,
     failure: &Failure,
 ) -> (Response, Outcome, &'static str) {
-    let safe = matches!(request.method, Method::GET | Method::HEAD);
-    if let Some(fallback) = route.fallback.as_ref().filter(|_| safe) {
+    let asks = matches!(request.method, Method::GET | Method::HEAD)
+        || is_query(&request.method)
+        || request.extensions.get::<Reads>().is_some();
+    if let Some(fallback) = route.fallback.as_ref().filter(|_| asks) {
         let body = if request.method == Method::HEAD {
             Body::empty()
         } else {

@@ -9,10 +9,11 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response};
 use tower::ServiceExt;
 
 use super::{
+    content::Content,
     entry::{StoredResponse, without_places},
     fetch::Fetch,
     freshness::Facts,
@@ -23,7 +24,11 @@ use super::{
 };
 use crate::{
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, fetch::WholeIf, interim::Interim},
+    http::{
+        Body, Request, Response,
+        fetch::{Reads, WholeIf},
+        interim::Interim,
+    },
 };
 
 /// What is asked.
@@ -58,6 +63,8 @@ impl Fetch {
     ) -> Question<'s> {
         let policy = &self.cache.route.policy;
         match (copy, part) {
+            // To a POST a condition is no question but an order (RFC 9110 13.2.1: 412).
+            _ if self.parts.method == Method::POST => Question::Unconditional,
             (Some(copy), _) => Question::Whether(copy),
             (None, Some(part)) if !self.ranged && range::can_be_completed(part) => {
                 Question::Rest(part)
@@ -106,7 +113,9 @@ impl Fetch {
 
     async fn send(&self, question: Question<'_>) -> Result<Response, Failure> {
         let cache = &self.cache;
-        let mut request = Request::new(Body::empty());
+        let content = self.parts.extensions.get::<Content>();
+        let mut request = Request::new(content.map_or_else(Body::empty, Content::body));
+        *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = cache.target(&self.parts);
         *request.headers_mut() = self.parts.headers.clone();
         let headers = request.headers_mut();
@@ -130,6 +139,9 @@ impl Fetch {
         context.whole_bytes_max = Some(cache.route.whole_bytes_max);
         context.hold_back = (!self.copy_is_usable).then_some(cache.route.hold_back);
         request.extensions_mut().insert(context);
+        if content.is_some() {
+            request.extensions_mut().insert(Reads);
+        }
         let asks_for_part = self.ranged || matches!(question, Question::Rest(_));
         request
             .extensions_mut()
@@ -142,7 +154,7 @@ impl Fetch {
     }
 
     /// A body is read whole if it can be stored: everything else streams at once.
-    fn whole_if(&self, asks_for_part: bool) -> WholeIf {
+    pub(super) fn whole_if(&self, asks_for_part: bool) -> WholeIf {
         let (cache, request) = (Arc::clone(&self.cache), self.parts.headers.clone());
         WholeIf::new(move |head: &response::Parts| {
             let now = cache.shared.clock.now();

@@ -20,6 +20,7 @@ use super::{
     arrival::Arrival,
     ask::Asked,
     coalesce::{Guard, Permit},
+    content::Content,
     control::ResponseDirectives,
     entry::{Entry, StoredResponse, with_places, without_places},
     fetched::{Brought, Fetched, Own, Reply, Stored},
@@ -68,6 +69,7 @@ impl RouteCache {
         self: &Arc<Self>,
         uri: &http::Uri,
         headers: &HeaderMap,
+        content: Option<&Content>,
         found: &Found,
         primary: Key,
     ) {
@@ -75,7 +77,10 @@ impl RouteCache {
             let mut parts = Request::new(Body::empty()).into_parts().0;
             parts.uri = uri.clone();
             parts.headers = headers.clone();
-            self.keep_cookies(&parts.method, &mut parts.headers);
+            self.keep_cookies(&mut parts.headers);
+            if let Some(content) = content {
+                content.clone().ask_by(&mut parts);
+            }
             drop(self.spawn_fetch(parts, found, primary, Some(guard), None));
         }
     }
@@ -90,13 +95,16 @@ impl RouteCache {
         permit: Option<Permit>,
     ) -> oneshot::Receiver<Reply> {
         let (reply, receiver) = oneshot::channel();
-        // HEAD comes here only to renew a stored GET.
-        parts.method = Method::GET;
+        if parts.extensions.get::<Content>().is_none() {
+            // HEAD comes here only to renew a stored GET.
+            parts.method = Method::GET;
+        }
         let is_whole = |entry: &Arc<Entry>| response_in(entry).is_some_and(|it| it.part.is_none());
         let fetch = Fetch {
             part: found.part.clone(),
             // Whoever asks for a part of what is stored whole gets it of the whole.
-            ranged: parts.headers.contains_key(header::RANGE)
+            ranged: parts.method == Method::GET
+                && parts.headers.contains_key(header::RANGE)
                 && !found.copy.as_ref().is_some_and(is_whole),
             asked_at: self.shared.clock.now(),
             cache: Arc::clone(self),
@@ -123,6 +131,25 @@ fn response_in(entry: &Arc<Entry>) -> Option<&StoredResponse> {
 }
 
 impl Fetch {
+    /// For an answer that is here already, as one to these `parts`: nobody waits for it.
+    pub(super) fn taking(cache: &Arc<RouteCache>, parts: &Parts, primary: Key) -> Self {
+        Self {
+            cache: Arc::clone(cache),
+            parts: parts.clone(),
+            primary,
+            key: primary,
+            copy: None,
+            copy_is_usable: false,
+            part: None,
+            ranged: false,
+            asked_at: cache.shared.clock.now(),
+            started: Instant::now(),
+            guard: None,
+            reply: None,
+            _permit: None,
+        }
+    }
+
     async fn run(self) {
         let (copy, part) = (self.copy.clone(), self.part.clone());
         let copy = copy.as_ref().and_then(response_in);
@@ -178,7 +205,7 @@ impl Fetch {
         }
     }
 
-    async fn receive(self, response: Response) {
+    pub(super) async fn receive(self, response: Response) {
         let (mut head, body) = response.into_parts();
         let (request_time, response_time) = self.times(&mut head);
         let attempts = attempts(&mut head);

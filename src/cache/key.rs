@@ -9,7 +9,7 @@
 //!   (`query`, `cookies`): an unkeyed one cannot change what others get.
 //! - Every part is ended by a byte that cannot occur in it, so that no two requests run together into one text.
 
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 use ring::digest::{Context, SHA256};
 
 use super::{cookies, query, selecting};
@@ -85,6 +85,35 @@ pub(super) fn variant_key(primary: &Key, fields: &[HeaderName], headers: &Header
     for name in fields {
         update_field(&mut digest, name, headers);
     }
+    finish(digest)
+}
+
+/// Stands before the method in the key of a request with content; before anything else in a variant's key stands the name
+/// of a field.
+const CONTENT: &[u8] = &[2];
+
+/// The key of a request that asks by its content (RFC 10008 2.7): the target's, and the content with what says how to
+/// read it. `form` tells apart what was made of the content.
+pub(super) fn content_key(
+    target: &Key,
+    method: &Method,
+    headers: &HeaderMap,
+    media_type: &str,
+    form: u8,
+    content: &[u8],
+) -> Key {
+    let mut digest = Context::new(&SHA256);
+    digest.update(target.as_bytes());
+    digest.update(CONTENT);
+    for part in [method.as_str(), media_type] {
+        digest.update(part.as_bytes());
+        digest.update(END);
+    }
+    for name in [header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
+        update_field(&mut digest, &name, headers);
+    }
+    digest.update(&[form]);
+    digest.update(content);
     finish(digest)
 }
 

@@ -16,8 +16,10 @@
 mod answer;
 mod arrival;
 mod ask;
+mod canonical;
 mod coalesce;
 mod commit;
+mod content;
 mod control;
 mod cookies;
 mod entry;
@@ -30,6 +32,7 @@ mod lookup;
 mod marks;
 mod pass;
 mod plan;
+mod post;
 mod purge;
 mod query;
 mod range;
@@ -66,10 +69,12 @@ pub use self::{
 use self::{
     coalesce::{Flights, Joined},
     commit::VariantLocks,
+    content::Asking,
     control::RequestDirectives,
     fetched::{Fetched, Next, Reply, Waited},
     lookup::Found,
     marks::Marks,
+    pass::only_reads,
     plan::{Plan, plan},
     status::{CacheStatus, Forward},
     storable::has_unkeyed_authorization,
@@ -78,7 +83,7 @@ use crate::{
     clock::Clock,
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, method::is_safe, upgrade::Upgrade},
+    http::{Body, Request, Response, upgrade::Upgrade},
     observe::Outcome,
     store::{Key, Store},
 };
@@ -205,7 +210,7 @@ impl RouteCache {
             return None;
         };
         if refresh {
-            self.refresh_behind(request.uri(), headers, &found, primary);
+            self.refresh_behind(request.uri(), headers, None, &found, primary);
         }
         Some(self.serve(method, headers, &found))
     }
@@ -221,20 +226,26 @@ impl RouteCache {
 
     async fn answer_with_content(self: &Arc<Self>, request: Request) -> Answer {
         let (mut parts, body) = request.into_parts();
-        let is_safe = is_safe(&parts.method);
-        self.keep_cookies(&parts.method, &mut parts.headers);
-        if parts.extensions.get::<Upgrade>().is_some()
-            || validate::is_for_origin_only(&parts.method, &parts.headers)
-            || !http_body::Body::is_end_stream(&body)
-        {
-            let why = if is_safe {
-                Forward::Bypass
-            } else {
-                Forward::Method
-            };
-            return self.pass(parts, body, why).await;
+        if parts.extensions.get::<Upgrade>().is_some() {
+            return self.pass(parts, body, Forward::Bypass).await;
         }
-        let primary = primary_key(&self.route, &parts.uri, &parts.headers);
+        let target = primary_key(&self.route, &parts.uri, &parts.headers);
+        let primary = match self.asking(&mut parts, body, &target).await {
+            Asking::Plain => target,
+            Asking::ByContent(key) => key,
+            Asking::Elsewhere(body) => {
+                let why = if only_reads(&parts) {
+                    Forward::Bypass
+                } else {
+                    Forward::Method
+                };
+                return self.pass(parts, body, why).await;
+            }
+            Asking::Broken(failure) => {
+                let status = CacheStatus::forwarded(Forward::Method);
+                return answer::from_failure(&self.route, &parts, None, &failure, status);
+            }
+        };
         let wishes = self.wishes(&parts.headers);
         let (mut known_key, mut alone) = (None, false);
         let arrived = Instant::now();
@@ -245,7 +256,8 @@ impl RouteCache {
                 Plan::Unsatisfiable => return answer::unsatisfiable(&self.route, &parts),
                 Plan::Serve { refresh } => {
                     if refresh {
-                        self.refresh_behind(&parts.uri, &parts.headers, &found, primary);
+                        let content = parts.extensions.get();
+                        self.refresh_behind(&parts.uri, &parts.headers, content, &found, primary);
                     }
                     return self.serve(&parts.method, &parts.headers, &found);
                 }
@@ -254,7 +266,7 @@ impl RouteCache {
             let mut forward = found.forward(&wishes);
             if found.copy.is_none() {
                 // The answer to a HEAD is a head, which is nothing to share.
-                if parts.method != Method::GET && earlier.is_none() {
+                if parts.method == Method::HEAD && earlier.is_none() {
                     return self.pass(parts, Body::empty(), forward).await;
                 }
                 if parts.headers.contains_key(header::RANGE) || found.part.is_some() {

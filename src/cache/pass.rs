@@ -1,6 +1,8 @@
 //! Passing on: requests the cache cannot answer or share go straight through, bodies streamed both ways.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use tower::ServiceExt;
 
 use super::{
@@ -9,13 +11,14 @@ use super::{
     cookies,
     invalidate::invalidates,
     key::kept_path_and_query,
+    post::StandIn,
     status::{CacheStatus, Forward},
 };
 use crate::{
     failure::{Cause, Failure, Sent},
     http::{
         Body, Request,
-        fetch::{Attempts, FetchContext},
+        fetch::{Attempts, FetchContext, Reads},
         hop,
         method::is_safe,
     },
@@ -32,20 +35,32 @@ pub(super) fn add_via(received: Version, headers: &mut HeaderMap) {
     headers.append(header::VIA, HeaderValue::from_static(via));
 }
 
+/// Whether a request changes nothing: by its method, or because the route says so.
+pub(super) fn only_reads(parts: &Parts) -> bool {
+    is_safe(&parts.method) || parts.extensions.get::<Reads>().is_some()
+}
+
 impl RouteCache {
     /// Sends the request on as it is and the answer back as it comes.
-    pub(super) async fn pass(&self, parts: Parts, body: Body, why: Forward) -> Answer {
+    pub(super) async fn pass(self: &Arc<Self>, parts: Parts, body: Body, why: Forward) -> Answer {
         let status = CacheStatus::forwarded(why);
         let Some(_permit) = self.shared.flights.permit() else {
             let failure = Failure::new(Cause::Overloaded, Sent::Nothing);
             return answer::from_failure(&self.route, &parts, None, &failure, status);
         };
         let mut request = Request::from_parts(parts.clone(), body);
-        if is_safe(&parts.method) {
+        if only_reads(&parts) {
             *request.uri_mut() = self.target(&parts);
         }
         add_via(parts.version, request.headers_mut());
-        request.extensions_mut().insert(self.context(false));
+        let mut context = self.context(false);
+        let stand_in = StandIn::of(self, &parts).filter(|_| !only_reads(&parts));
+        let stand_in = stand_in.map(|stand_in| {
+            let wishes = stand_in.wishes(&mut context);
+            request.extensions_mut().insert(wishes.clone());
+            (stand_in, wishes)
+        });
+        request.extensions_mut().insert(context);
         match self.below.clone().oneshot(request).await {
             Err(failure) => answer::from_failure(&self.route, &parts, None, &failure, status),
             Ok(mut response) => {
@@ -53,9 +68,15 @@ impl RouteCache {
                 if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     hop::strip_response(response.headers_mut());
                 }
-                if invalidates(&parts.method, response.status()) {
+                let stand_in = stand_in.filter(|(stand_in, _)| stand_in.is_current());
+                if !only_reads(&parts) && invalidates(&parts.method, response.status()) {
                     self.invalidate(&parts.uri, &parts.headers, response.headers())
                         .await;
+                }
+                let keeping =
+                    stand_in.and_then(|(stand_in, wishes)| stand_in.keeping(&response, &wishes));
+                if let Some(keeping) = keeping {
+                    keeping.await;
                 }
                 let attempts = response
                     .extensions()
@@ -86,10 +107,8 @@ impl RouteCache {
 
     /// Takes the cookies that do not count off a request that reads. One that writes is nobody else's answer, and its
     /// session may hang on any of them.
-    pub(super) fn keep_cookies(&self, method: &Method, headers: &mut HeaderMap) {
-        if let Some(names) = &self.route.key.cookies
-            && is_safe(method)
-        {
+    pub(super) fn keep_cookies(&self, headers: &mut HeaderMap) {
+        if let Some(names) = &self.route.key.cookies {
             cookies::keep(headers, names);
         }
     }

@@ -22,6 +22,11 @@ const CONDITIONS: [HeaderName; 5] = [
     header::IF_RANGE,
 ];
 
+/// Whether a request is conditional.
+pub(super) fn has_condition(headers: &HeaderMap) -> bool {
+    CONDITIONS.iter().any(|name| headers.contains_key(name))
+}
+
 /// Takes the client's own conditions off a request whose answer others will share.
 pub(super) fn remove_conditions(headers: &mut HeaderMap) {
     for name in &CONDITIONS {

@@ -386,6 +386,10 @@ pub struct RouteConfig {
     pub whole_bytes_max: u64,
     /// How long a body is held back in the hope of its end. Default: 100ms.
     pub hold_back: Duration,
+    /// POST only reads here: its answers are stored by content. Default: false.
+    pub cache_post: bool,
+    /// Longest content of a request that is answered by content. Default: 64 KiB.
+    pub content_bytes_max: u64,
 }
 
 /// A `host` of a route.

@@ -60,6 +60,11 @@ impl fmt::Debug for WholeIf {
     }
 }
 
+/// This request only reads, whatever its method may do elsewhere: the route says so. It may be repeated as a GET may. A
+/// request extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reads;
+
 /// Attempts behind a response, at least 1. A response extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempts(pub u32);

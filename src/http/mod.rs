@@ -8,6 +8,7 @@ pub mod method;
 pub mod problem;
 pub mod upgrade;
 pub mod uri;
+pub mod whole;
 
 pub use body::{Body, BodyError};
 pub use problem::Problem;

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{
     Layer, Service,
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     config::RetryConfig,
     failure::{Failure, Sent},
-    http::{Body, Request, Response, upgrade::Upgrade},
+    http::{Body, Request, Response, fetch::Reads, upgrade::Upgrade},
 };
 
 /// Over which time the budget counts.
@@ -149,8 +150,14 @@ impl RetryPolicy {
 
     /// How long to wait before another attempt; `None` where this failure stands.
     fn delay(&mut self, request: &Request, failure: &Failure) -> Option<Duration> {
+        let reads = request.extensions().get::<Reads>().is_some();
+        let method = if reads {
+            &Method::GET
+        } else {
+            request.method()
+        };
         if self.retries_left == 0
-            || !failure.is_retryable(request.method())
+            || !failure.is_retryable(method)
             || request.body().is_spent()
             || is_tunnel_under_way(request, failure)
         {

@@ -137,6 +137,11 @@ fn compile(
     let message = table.text("message").map(Arc::from);
     let whole_bytes_max = table.size("whole_bytes_max");
     let hold_back = table.duration("hold_back");
+    let cache_post = table.flag("cache_post");
+    let takes_post = draft.methods.as_ref();
+    if cache_post && takes_post.is_some_and(|methods| !methods.contains(&Method::POST)) {
+        table.warning("cache_post", "changes nothing: `methods` lists no POST");
+    }
     let key = key(&table.table("key"), &draft.hosts, upstream.as_deref());
     let upgrade = upgrade(table, upstream.as_deref());
     let upgrade_idle_timeout = table.duration("upgrade_idle_timeout");
@@ -159,6 +164,8 @@ fn compile(
         message,
         whole_bytes_max,
         hold_back,
+        cache_post,
+        content_bytes_max: table.size("content_max"),
         upstream,
     })
 }

@@ -32,16 +32,17 @@ use crate::{
     clock::{Clock, Timestamp},
     config::UpstreamConfig,
     failure::{Cause, Failure, Sent, UpstreamAnswer},
-    http::{Body, BodyError, Request, Response},
+    http::{
+        Body, BodyError, Request, Response,
+        whole::{Read, read_whole},
+    },
 };
 
 mod idle;
 mod retry_after;
-mod whole;
 
 use idle::idle_limited;
 use retry_after::retry_after;
-use whole::{Read, read_whole};
 
 /// How long the body of a failing status is waited for. The status alone decides what happens next, and a retry or a stored
 /// answer is worth more than the upstream's words about it: they usually come with the head, so this is only patience for

@@ -8,10 +8,10 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::{Body, BodyError};
+use super::{Body, BodyError};
 
 /// What came of reading.
-pub(super) enum Read {
+pub enum Read {
     /// The end was reached; with the trailers, where there are some.
     Whole(Bytes, Option<HeaderMap>),
     /// There is more than the limit, or it takes longer than it is held back: what was read, and the rest behind it.
@@ -19,7 +19,11 @@ pub(super) enum Read {
 }
 
 /// Reads `body` to its end, until it is known to be larger than `bytes_max`, or until `hold_until`.
-pub(super) async fn read_whole(
+///
+/// # Errors
+///
+/// How the body broke before that.
+pub async fn read_whole(
     mut body: Body,
     bytes_max: u64,
     hold_until: Option<Instant>,

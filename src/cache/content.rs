@@ -1,0 +1,248 @@
+//! Requests that ask by their content: QUERY always (RFC 10008), POST where the route says that it only reads.
+//!
+//! The content is read whole before anything is looked up, since it is part of the key (RFC 10008 2.7); what is sent on
+//! is what the first who asked had sent. Where it cannot be part of a key (no `Content-Type`, too large, a condition or a
+//! range) the request is passed on as it came.
+//!
+//! # Invariants
+//!
+//! - Nothing that was read is lost: content larger than `content_max` is passed on with what was read of it in front.
+//! - Two contents have one key only if they are the same bytes, or JSON that differs in white space between tokens and in
+//!   the order of members only (`canonical`); and only under one method, media type, encoding and language.
+//!
+//! Departure for POST, by the route's word (`cache_post`): RFC 9110 9.3.3 lets a POST's answer serve no other POST. Such a
+//! request is treated as safe and idempotent: it invalidates nothing, is retried, and a stored answer stands in for it.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header, request::Parts};
+use tokio::time::Instant;
+
+use super::{
+    RouteCache,
+    canonical::canonical,
+    key::content_key,
+    pass::only_reads,
+    validate::{has_condition, is_for_origin_only},
+};
+use crate::{
+    failure::{Cause, Failure, Sent},
+    http::{
+        Body, BodyError,
+        fetch::Reads,
+        method::is_query,
+        whole::{Read, read_whole},
+    },
+    store::Key,
+};
+
+/// Longer content is parsed on a thread of its own.
+const PARSE_AT_ONCE_BYTES: usize = 64 << 10;
+
+/// The content of a request, whole; an extension of the request that asks by it.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    method: Method,
+    bytes: Bytes,
+}
+
+impl Content {
+    /// As it came.
+    pub(super) fn body(&self) -> Body {
+        Body::full(self.bytes.clone())
+    }
+
+    /// Makes a request ask by this content.
+    pub(super) fn ask_by(self, parts: &mut Parts) {
+        parts.method = self.method.clone();
+        parts.extensions.insert(Reads);
+        parts.extensions.insert(self);
+    }
+}
+
+/// How a request asks.
+pub(super) enum Asking {
+    /// By its target and fields.
+    Plain,
+    /// By its content too, under this key. The content is an extension of the request.
+    ByContent(Key),
+    /// Not a cache: it is passed on with this body.
+    Elsewhere(Body),
+    /// Its content did not arrive.
+    Broken(Failure),
+}
+
+impl RouteCache {
+    /// Finds out how a request asks, reads its content if that is part of it, and takes off what does not count.
+    /// `target`: the key of the same request without content.
+    pub(super) async fn asking(&self, parts: &mut Parts, body: Body, target: &Key) -> Asking {
+        let reads_by_route = self.route.cache_post && parts.method == Method::POST;
+        if reads_by_route {
+            parts.extensions.insert(Reads);
+        }
+        if only_reads(parts) {
+            self.keep_cookies(&mut parts.headers);
+        }
+        if !reads_by_route && !is_query(&parts.method) {
+            let is_plain = !is_for_origin_only(&parts.method, &parts.headers)
+                && http_body::Body::is_end_stream(&body);
+            return if is_plain {
+                Asking::Plain
+            } else {
+                Asking::Elsewhere(body)
+            };
+        }
+        let Some(media_type) = MediaType::of(&parts.headers).filter(|_| can_be_keyed(parts)) else {
+            return Asking::Elsewhere(body);
+        };
+        // Content that drips is passed on as it drips.
+        let read_until = Instant::now() + self.route.deadline;
+        let bytes = match read_whole(body, self.route.content_bytes_max, Some(read_until)).await {
+            Ok(Read::Whole(bytes, _)) => bytes,
+            Ok(Read::Part(body)) => return Asking::Elsewhere(body),
+            Err(error) => return Asking::Broken(broken(error)),
+        };
+        let key = keyed(parts, target, &media_type, bytes.clone()).await;
+        let method = parts.method.clone();
+        Content { method, bytes }.ask_by(parts);
+        Asking::ByContent(key)
+    }
+}
+
+/// Whether an answer to this request is one that others could get: whole, and under no condition of the origin's.
+fn can_be_keyed(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    let is_plain_get = !is_for_origin_only(&Method::GET, headers);
+    // To a POST a condition is an order (RFC 9110 13.2.1); to a QUERY it is what it is to a GET (RFC 10008 2.6).
+    let has_order = parts.method == Method::POST && has_condition(headers);
+    is_plain_get && !has_order && !headers.contains_key(header::RANGE)
+}
+
+async fn keyed(parts: &Parts, target: &Key, media_type: &MediaType, bytes: Bytes) -> Key {
+    let is_encoded = parts.headers.contains_key(header::CONTENT_ENCODING);
+    let form = if is_encoded || !media_type.is_json {
+        None
+    } else if bytes.len() <= PARSE_AT_ONCE_BYTES {
+        canonical(&bytes)
+    } else {
+        let bytes = bytes.clone();
+        let parsing = tokio::task::spawn_blocking(move || canonical(&bytes));
+        parsing.await.ok().flatten()
+    };
+    let (mark, content) = match &form {
+        Some(form) => (1, &form[..]),
+        None => (0, &bytes[..]),
+    };
+    let (method, text) = (&parts.method, &media_type.text);
+    content_key(target, method, &parts.headers, text, mark, content)
+}
+
+fn broken(error: BodyError) -> Failure {
+    let cause = match error {
+        BodyError::TooLarge { .. } => Cause::RequestTooLarge,
+        _ => Cause::RequestBody,
+    };
+    Failure::new(cause, Sent::Nothing).with_source(error)
+}
+
+/// What a `Content-Type` says (RFC 9110 8.3).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MediaType {
+    /// Type and parameters in one spelling, where that is certain.
+    text: String,
+    /// Whether it is JSON, in UTF-8.
+    pub(super) is_json: bool,
+}
+
+impl MediaType {
+    /// `None`: there is none, or more than one, or it cannot be read.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(header::CONTENT_TYPE).into_iter();
+        let line = lines.next()?.to_str().ok()?.trim();
+        if lines.next().is_some() || line.is_empty() {
+            return None;
+        }
+        if line.contains('"') {
+            // A delimiter may stand inside quotes: nothing is certain but the text.
+            let text = line.to_owned();
+            return Some(Self {
+                text,
+                is_json: false,
+            });
+        }
+        let mut parts = line.split(';').map(str::trim);
+        let essence = parts.next()?.to_ascii_lowercase();
+        let is_type = essence == "application/json" || essence.ends_with("+json");
+        let (mut text, mut is_utf8) = (essence, true);
+        for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+            // Names are case-insensitive (5.6.6), and so are the values of `charset` (8.3.2).
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let name = name.to_ascii_lowercase();
+            let is_charset = name == "charset";
+            let value = if is_charset {
+                value.to_ascii_lowercase()
+            } else {
+                value.to_owned()
+            };
+            is_utf8 &= !is_charset || value == "utf-8";
+            text.push_str(&format!(";{name}={value}"));
+        }
+        Some(Self {
+            text,
+            is_json: is_type && is_utf8,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_read_in_one_spelling() {
+        for (name, lines, want) in [
+            ("none", &[][..], None),
+            ("two", &["text/plain", "text/plain"], None),
+            ("empty", &[""], None),
+            (
+                "JSON",
+                &["application/json"],
+                Some(("application/json", true)),
+            ),
+            (
+                "capitals and a charset",
+                &["Application/JSON ; Charset=UTF-8"],
+                Some(("application/json;charset=utf-8", true)),
+            ),
+            (
+                "JSON by its suffix",
+                &["application/problem+json"],
+                Some(("application/problem+json", true)),
+            ),
+            (
+                "JSON in another charset is bytes",
+                &["application/json;charset=utf-16"],
+                Some(("application/json;charset=utf-16", false)),
+            ),
+            (
+                "the case of other values counts",
+                &["text/x; V=A"],
+                Some(("text/x;v=A", false)),
+            ),
+            (
+                "quotes are left alone",
+                &["application/json; x=\";\""],
+                Some(("application/json; x=\";\"", false)),
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(line));
+            }
+            let got = MediaType::of(&headers);
+            let got = got.as_ref().map(|got| (&*got.text, got.is_json));
+            assert_eq!(got, want, "{name}");
+        }
+    }
+}
