@@ -19,7 +19,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 
 use super::control::{ResponseDirectives, delta_secs, split_list};
-use crate::{clock::Timestamp, config::Policy};
+use crate::{clock::Timestamp, config::Policy, http::date as http_date};
 
 /// A response time further ahead of the clock than this was written by a clock that has been set back since. What is
 /// nearer is two readings that overtook each other, or a clock being slewed.
@@ -327,9 +327,7 @@ pub(super) fn date(headers: &HeaderMap, name: &http::HeaderName) -> Option<Times
 }
 
 fn parse_date(value: &http::HeaderValue) -> Option<Timestamp> {
-    httpdate::parse_http_date(value.to_str().ok()?)
-        .ok()
-        .map(Timestamp::from)
+    http_date::parse(value.as_bytes())
 }
 
 #[cfg(test)]

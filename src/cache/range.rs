@@ -9,7 +9,7 @@
 //!   has not got.
 //! - A part whose length contradicts its `Content-Range` answers the very request it came for and no other: where its
 //!   bytes belong is in doubt.
-//! - Parts are put together only where both carry the same strong entity tag (RFC 9110 15.3.7.3).
+//! - Parts are put together only where both carry the same strong validator (RFC 9110 15.3.7.3).
 
 use std::ops::Range;
 
@@ -99,22 +99,29 @@ fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
     if wanted.as_bytes().starts_with(b"\"") {
         return strong_etag(response) == Some(wanted);
     }
-    // RFC 9110 8.8.2.2: a date is strong if what it dates was a second old when it was sent.
-    let modified = response.get(header::LAST_MODIFIED);
-    let is_strong = match (
-        date(response, &header::LAST_MODIFIED),
-        date(response, &header::DATE),
-    ) {
-        (Some(modified), Some(sent)) => sent.as_millis() >= modified.as_millis() + 1000,
-        _ => false,
-    };
-    is_strong && modified == Some(wanted)
+    strong_date(response) == Some(wanted)
 }
 
 /// The entity tag, if it is a strong one (RFC 9110 8.8.1).
 pub(super) fn strong_etag(response: &HeaderMap) -> Option<&HeaderValue> {
     let etag = response.get(header::ETAG)?;
     etag.as_bytes().starts_with(b"\"").then_some(etag)
+}
+
+/// `Last-Modified`, where it is a strong validator (RFC 9110 8.8.2.2): what it dates was a second old when it was sent.
+fn strong_date(response: &HeaderMap) -> Option<&HeaderValue> {
+    let modified = date(response, &header::LAST_MODIFIED)?;
+    let sent = date(response, &header::DATE)?;
+    let is_strong = sent.as_millis() >= modified.as_millis().saturating_add(1000);
+    response.get(header::LAST_MODIFIED).filter(|_| is_strong)
+}
+
+/// Whether two responses carry the same strong validator, so that their bytes are those of one representation.
+fn is_same_representation(one: &HeaderMap, other: &HeaderMap) -> bool {
+    match (one.get(header::ETAG), other.get(header::ETAG)) {
+        (None, None) => strong_date(one).is_some_and(|date| strong_date(other) == Some(date)),
+        _ => strong_etag(one).is_some_and(|etag| strong_etag(other) == Some(etag)),
+    }
 }
 
 // --- What a stored response gives ---
@@ -330,24 +337,25 @@ fn span(response: &HeaderMap) -> Option<(Span, u64)> {
 
 // --- Putting parts together ---
 
-/// Asks for the rest of a stored beginning (RFC 9111 3.4), if an answer could be put behind it: under a strong entity tag.
-/// False: it could not.
-pub(super) fn ask_for_rest(stored: &StoredResponse, request: &mut HeaderMap) -> bool {
-    let (Some(missing_from), Some(etag)) = (missing_from(stored), strong_etag(&stored.headers))
-    else {
-        return false;
+/// Asks for the rest of a stored beginning (RFC 9111 3.4), if the representation is still the same where that can be said.
+/// Where it cannot, an origin that has no ranges for it answers with the whole; a rest that cannot be put behind the
+/// beginning ([`completes`]) is no answer.
+pub(super) fn ask_for_rest(stored: &StoredResponse, request: &mut HeaderMap) {
+    let Some(missing_from) = missing_from(stored) else {
+        return;
     };
-    let Ok(range) = HeaderValue::try_from(format!("bytes={missing_from}-")) else {
-        return false;
-    };
-    request.insert(header::IF_RANGE, etag.clone());
-    request.insert(header::RANGE, range);
-    true
+    if let Ok(range) = HeaderValue::try_from(format!("bytes={missing_from}-")) {
+        request.insert(header::RANGE, range);
+    }
+    let validator = strong_etag(&stored.headers).or_else(|| strong_date(&stored.headers));
+    if let Some(validator) = validator {
+        request.insert(header::IF_RANGE, validator.clone());
+    }
 }
 
 /// Whether a stored part is a beginning that the rest can be asked for.
 pub(super) fn can_be_completed(stored: &StoredResponse) -> bool {
-    missing_from(stored).is_some() && strong_etag(&stored.headers).is_some()
+    missing_from(stored).is_some()
 }
 
 fn missing_from(stored: &StoredResponse) -> Option<u64> {
@@ -359,15 +367,14 @@ pub(super) fn completes(stored: &StoredResponse, response: &HeaderMap) -> Option
     let missing_from = missing_from(stored)?;
     let (span, len) = span(response)?;
     let total = span.total?;
-    let same = strong_etag(response).is_some_and(|etag| Some(etag) == stored.etag());
+    let same = is_same_representation(&stored.headers, response);
     (same && span.first == missing_from && missing_from + len == total).then_some(total)
 }
 
-/// Two parts as one, where they touch and carry the same strong entity tag (RFC 9111 3.4): under the fields of the newer,
+/// Two parts as one, where they touch and carry the same strong validator (RFC 9111 3.4): under the fields of the newer,
 /// with those that only the older has. Whole, if nothing is missing any more. `None`: the newer stands for itself.
 pub(super) fn combined(older: &StoredResponse, newer: &StoredResponse) -> Option<StoredResponse> {
-    let etag = strong_etag(&newer.headers)?;
-    if strong_etag(&older.headers) != Some(etag) {
+    if !is_same_representation(&older.headers, &newer.headers) {
         return None;
     }
     let span_of = |stored: &StoredResponse| stored.part.as_ref()?.span;
@@ -381,7 +388,7 @@ pub(super) fn combined(older: &StoredResponse, newer: &StoredResponse) -> Option
     if old.first > new_end || new.first > old_end {
         return None;
     }
-    // Same tag, same bytes: where both have them it does not matter whose are taken.
+    // Same validator, same bytes: where both have them it does not matter whose are taken.
     let mut body = BytesMut::new();
     let first = old.first.min(new.first);
     let (head, tail) = if old.first <= new.first {
@@ -732,10 +739,14 @@ mod tests {
             &[tag, ("content-range", "bytes 0-3/10")],
             "0123",
         );
-        let mut request = HeaderMap::new();
-        assert!(ask_for_rest(&beginning, &mut request));
-        assert_eq!(request["range"], "bytes=4-");
-        assert_eq!(request["if-range"], "\"a\"");
+        let asked = |stored: &StoredResponse| {
+            let mut request = HeaderMap::new();
+            ask_for_rest(stored, &mut request);
+            let field = |name| Some(request.get(name)?.to_str().unwrap().to_owned());
+            (field("range"), field("if-range"))
+        };
+        let range = || Some("bytes=4-".to_owned());
+        assert_eq!(asked(&beginning), (range(), Some("\"a\"".to_owned())));
         let rest = |lines: &[(&'static str, &str)]| completes(&beginning, &fields(lines));
         assert_eq!(rest(&[tag, ("content-range", "bytes 4-9/10")]), Some(10));
         assert_eq!(
@@ -744,6 +755,25 @@ mod tests {
             "not all"
         );
         assert_eq!(rest(&[("content-range", "bytes 4-9/10")]), None, "no tag");
+
+        let unnamed = part("bytes=0-3", &[("content-range", "bytes 0-3/10")], "0123");
+        assert_eq!(asked(&unnamed), (range(), None), "the whole may come");
+        let rest = fields(&[("content-range", "bytes 4-9/10")]);
+        assert_eq!(completes(&unnamed, &rest), None, "a rest of who knows what");
+
+        let (modified, sent) = (at(50), at(100));
+        let (modified, sent) = (modified.to_str().unwrap(), sent.to_str().unwrap());
+        let dates = [("last-modified", modified), ("date", sent)];
+        let lines = [&dates[..], &[("content-range", "bytes 0-3/10")]].concat();
+        let dated = part("bytes=0-3", &lines, "0123");
+        assert_eq!(asked(&dated), (range(), Some(modified.to_owned())));
+        let rest = fields(&[&dates[..], &[("content-range", "bytes 4-9/10")]].concat());
+        assert_eq!(
+            completes(&dated, &rest),
+            Some(10),
+            "a date can be strong too"
+        );
+
         for (name, stored) in [
             (
                 "an end",
@@ -753,13 +783,10 @@ mod tests {
                     "456789",
                 ),
             ),
-            (
-                "no tag",
-                part("bytes=0-3", &[("content-range", "bytes 0-3/10")], "0123"),
-            ),
             ("a whole response", stored(200, &[tag], "0123456789")),
         ] {
-            assert!(!ask_for_rest(&stored, &mut HeaderMap::new()), "{name}");
+            assert_eq!(asked(&stored), (None, None), "{name}");
+            assert!(!can_be_completed(&stored), "{name}");
         }
     }
 

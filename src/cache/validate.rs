@@ -34,11 +34,6 @@ pub(super) fn remove_conditions(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a request has a condition that a 304 is an answer to (RFC 9110 13.1.2, 13.1.3).
-pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE)
-}
-
 /// Makes a request conditional on the stored response (RFC 9111 4.3.1). False: it has no validator.
 pub(super) fn add_conditions(stored: &StoredResponse, headers: &mut HeaderMap) -> bool {
     let etag = stored.etag();

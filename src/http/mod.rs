@@ -1,6 +1,7 @@
 //! Words shared by all layers: bodies, problems, hop-by-hop fields. Knows no layer.
 
 pub mod body;
+pub mod date;
 pub mod fetch;
 pub mod hop;
 pub mod interim;
