@@ -26,6 +26,16 @@ real:
     cargo build --release --locked
     tests/real/run
 
+# The open cache test suite against the strict profile.
+conformance *ARGS:
+    cargo build --release --locked
+    tests/real/conformance {{ ARGS }}
+
+# What clients and servers say to each other, directly and through the strict profile.
+transparency *ARGS:
+    cargo build --release --locked
+    tests/real/transparency {{ ARGS }}
+
 # The release binary as benches/outside (or benches/outside/resilient) sets it up, in front of a plain HTTP origin.
 outside origin_port port="8080" admin_port="9090" folder="benches/outside":
     #!/usr/bin/env bash

@@ -93,6 +93,8 @@ FIELDS = {
     "utf-8": answer(("X-Utf", "Preis: 5 €".encode().decode("latin-1"))),
     "long-value": answer(("X-Long", "0123456789" * 800)),
     "many-fields": answer(*MANY),
+    "150-fields": answer(*[(f"X-More-{n:03}", "v") for n in range(150)]),
+    "huge-value": answer(("X-Huge", "0123456789" * 3000)),
     "tab-inside": answer(("X-Tab", "a\tb  c")),
     "odd-names": answer(("x!#$%&'*+-.^_`|~9", "token"), ("X_Under_Score", "1"), ("7", "seven")),
     "etag": answer(("ETag", '"v1"'), ("Last-Modified", PAST)),

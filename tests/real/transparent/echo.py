@@ -33,8 +33,12 @@ def plain(connection, request):
     return None
 
 
+def spoken(connection, offered):
+    return next((name for name in ("echo", "chat") if name in offered), None)
+
+
 async def main():
-    async with serve(talk, "127.0.0.1", int(sys.argv[1]), process_request=plain, subprotocols=["echo", "chat"], max_size=1 << 24) as server:
+    async with serve(talk, "127.0.0.1", int(sys.argv[1]), process_request=plain, select_subprotocol=spoken, max_size=1 << 24) as server:
         await server.serve_forever()
 
 

@@ -142,7 +142,8 @@ async function thing (request, response, key) {
   const whole = Buffer.from(found.body)
   const condition = request.headers['if-range']
   const range = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? '')
-  if (range && request.method === 'GET' && (!condition || condition === tag(found) || condition === MODIFIED)) {
+  const isOne = range && (range[1] !== '' || range[2] !== '') && !(range[1] !== '' && range[2] !== '' && Number(range[2]) < Number(range[1]))
+  if (isOne && request.method === 'GET' && (!condition || condition === tag(found) || condition === MODIFIED)) {
     const first = range[1] === '' ? Math.max(0, whole.length - Number(range[2])) : Number(range[1])
     const last = range[1] === '' || range[2] === '' ? whole.length - 1 : Math.min(Number(range[2]), whole.length - 1)
     if (first >= whole.length) return json(response, { error: 'beyond' }, 416, { 'Content-Range': `bytes */${whole.length}` })

@@ -73,6 +73,11 @@ class Script:
             talk.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif said.get("expect") and path == "/expect-hints":
             talk.send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+        if path == "/reject":
+            # Before the body is read, which is then taken in and thrown away.
+            talk.send(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"\r\nContent-Length: 4\r\nConnection: close\r\n\r\nno.\n")
+            talk.rest()
+            return False
         trailers, body = [], b""
         if refuses and said.get("expect"):
             pass  # refused before it is sent (RFC 9110 10.1.1)

@@ -82,9 +82,19 @@ def differences(direct, through, from_store=False, ignore=(), expects=True):
         one, other = (early(seen, expects) for seen in (direct, through))
         if one != other:
             found.append(f"1xx {brief(one)} -> {brief(other)}")
-    partly = from_store and direct.status in (206, 304, 416)
-    found += field_differences(direct, through, from_store, partly, set(ignore))
-    if direct.body != through.body:
+    ignore = set(ignore)
+    if from_store and direct.status == through.status == 416:
+        # Whoever answers says so in words of its own; how long the whole is, is what RFC 9110 15.5.17 wants said.
+        one, other = (seen.values("content-range") for seen in (direct, through))
+        return found + ([] if one == other else [f"content-range {one} -> {other}"])
+    parts = [parts_of(seen) for seen in (direct, through)]
+    if None not in parts:
+        # RFC 9110 14.6 leaves the lines between the parts to whoever answers.
+        ignore |= {"content-length", "content-type"}
+        found += [] if parts[0] == parts[1] else [f"parts {brief(parts[0])} -> {brief(parts[1])}"]
+    partly = from_store and direct.status in (206, 304)
+    found += field_differences(direct, through, from_store, partly, ignore)
+    if None in parts and direct.body != through.body:
         found.append(f"body {digest_of(direct.body)} -> {digest_of(through.body)}")
     if direct.trailers is not None and through.trailers is not None and by_name(direct.trailers) != by_name(through.trailers):
         found.append(f"trailers {direct.trailers} -> {through.trailers}")
@@ -117,7 +127,9 @@ def field_differences(direct, through, from_store, partly, ignore):
         elif name == "date":
             if not is_same_date(old, new, from_store):
                 found.append(f"date {old} -> {new}")
-        elif partly and name not in PROMISED:
+        elif name == "expires" and is_same_lifetime(before, after):
+            continue
+        elif partly and (old is None or name not in PROMISED):
             # May be left out or added, but not be another one.
             if new is not None and old is not None and new != old:
                 found.append(f"{name} {old} -> {new}")
@@ -160,6 +172,30 @@ def is_same_date(old, new, from_store):
         return False
     slack = 60 if from_store else DATE_SLACK_SECS
     return abs(moments[0] - moments[1]) <= slack and abs(moments[0] - time.time()) <= 60
+
+
+def is_same_lifetime(before, after):
+    """An origin may count `Expires` from now."""
+    spans = []
+    for fields in (before, after):
+        moments = [moment(fields.get(name, [""])[0]) for name in ("date", "expires")]
+        if None in moments:
+            return False
+        spans.append(moments[1] - moments[0])
+    return abs(spans[0] - spans[1]) <= 1
+
+
+def parts_of(seen):
+    """Of a `multipart/byteranges`: range, type and bytes of each part; `None` of anything else."""
+    boundary = re.fullmatch(r'multipart/byteranges;\s*boundary="?([^"]*)"?', "".join(seen.values("content-type")))
+    if not boundary:
+        return None
+    parts = []
+    for part in (b"\r\n" + seen.body.lstrip(b"\r\n")).split(b"\r\n--" + boundary[1].encode("latin-1"))[1:-1]:
+        head, _, body = part.lstrip(b"\r\n").partition(b"\r\n\r\n")
+        fields = by_name([line.split(": ", 1) for line in head.decode("latin-1").split("\r\n") if ": " in line])
+        parts.append((fields.get("content-range"), fields.get("content-type"), body))
+    return parts
 
 
 def moment(text):
@@ -218,7 +254,7 @@ def in_origin_form(target):
 
 
 def brief(value, length=160):
-    text = repr(value)
+    text = repr(value) if not isinstance(value, Seen) else f"{value.status} {value.fields}"
     return text if len(text) <= length else f"{text[:length]}… ({len(text)})"
 
 

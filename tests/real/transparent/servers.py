@@ -137,12 +137,10 @@ class Servers:
         return self.origin("http-server", sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", self.files, "{port}")
 
     def nginx(self):
-        nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-        if not nginx:
-            raise NotHere("nginx is not installed")
+        nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx") or self.unpacked("nginx", "nginx-core", "nginx-light", holding="usr/sbin/nginx")
         config = self.folder / "nginx.conf"
         port = free_port()
-        config.write_text(NGINX % {"folder": self.folder, "files": self.files, "port": port})
+        config.write_text(NGINX % {"user": "user root;" if os.geteuid() == 0 else "", "folder": self.folder, "files": self.files, "port": port})
         origin = Origin.__new__(Origin)
         origin.name, origin.port, origin.tells = "nginx", port, False
         origin.log = self.folder / "nginx.log"
@@ -155,26 +153,33 @@ class Servers:
         return self.origin("websockets", self.bin / "python", HERE / "echo.py", "{port}")
 
     def prometheus(self):
-        binary = shutil.which("prometheus") or self.unpacked_prometheus()
+        binary = shutil.which("prometheus") or self.unpacked("prometheus", holding="usr/bin/prometheus")
         config = self.folder / "prometheus.yml"
         config.write_text("global: {}\n")
         origin = self.origin("prometheus", binary, f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'tsdb'}", "--web.listen-address=127.0.0.1:{port}")
         wait_for("Prometheus to be ready", lambda: subprocess.run(["curl", "-sf", "-o", "/dev/null", f"http://127.0.0.1:{origin.port}/-/ready"], check=False).returncode == 0)
         return origin
 
-    def unpacked_prometheus(self):
-        """Out of Debian's package, without installing it: that would start it."""
-        try:
-            subprocess.run(["apt-get", "download", "-qq", "prometheus"], cwd=self.folder, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
-            (package,) = self.folder.glob("prometheus_*.deb")
-            subprocess.run(["dpkg", "-x", package, self.folder / "package"], check=True)
-            return next((self.folder / "package").glob("usr/bin/prometheus"))
-        except (OSError, ValueError, StopIteration, subprocess.SubprocessError) as error:
-            raise NotHere(f"it is not installed, and there is no package of it ({error})") from error
+    def unpacked(self, *packages, holding):
+        """A program out of the first Debian package that has it, without installing that: it would start a service."""
+        why = "no package has it"
+        for package in packages:
+            try:
+                folder = self.folder / f"package-{package}"
+                folder.mkdir()
+                subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+                (file,) = folder.glob("*.deb")
+                subprocess.run(["dpkg", "-x", file, folder], check=True, capture_output=True)
+                if (folder / holding).exists():
+                    return folder / holding
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                why = error
+        raise NotHere(f"{packages[0]} is not installed, and there is no package of it ({why})")
 
 
+# `gzip_proxied`: by itself it packs nothing for a request with `Via`, which a gateway has to send (RFC 9110 7.6.3).
 NGINX = """
-daemon off; pid %(folder)s/nginx.pid; error_log %(folder)s/nginx.log warn; worker_processes 1;
+%(user)s daemon off; pid %(folder)s/nginx.pid; error_log %(folder)s/nginx.log warn; worker_processes 1;
 events {}
 http {
   access_log off; types { text/plain txt; text/html html; text/css css; application/octet-stream bin; } charset utf-8;
@@ -182,7 +187,7 @@ http {
   uwsgi_temp_path %(folder)s/nginx-4; scgi_temp_path %(folder)s/nginx-5;
   server {
     listen 127.0.0.1:%(port)d; root %(files)s; autoindex on; keepalive_timeout 30s;
-    location /packed/ { alias %(files)s/; gzip on; gzip_types *; gzip_min_length 10; gzip_vary on; expires 60s; }
+    location /packed/ { alias %(files)s/; gzip on; gzip_types *; gzip_min_length 10; gzip_vary on; gzip_proxied any; expires 60s; }
     location /kept/ { alias %(files)s/; expires 60s; add_header X-Kept "1" always; }
     location /moved/ { return 301 /small.txt; }
     location /guarded/ { return 401; }
