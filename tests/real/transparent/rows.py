@@ -91,6 +91,9 @@ def answers(rows):
         for server in ANSWERS[name]["only"]:
             rows.add(server, name, call(f"/answer/{name}?u={{u}}"), clients=SHOWING, times=2, short=server == "script")
             rows.add(server, name, call(f"/answer/{name}?u={{u}}"), clients=PYTHON + ["fetch", "wget"], short=False)
+            if "trailers" in ANSWERS[name]:
+                takes = (("TE", "trailers"), ("Connection", "TE"))
+                rows.add(server, f"{name} to who takes them", call(f"/answer/{name}?u={{u}}", *takes), clients=["raw", "node-http", "curl"], times=3)
     for name in (name for name in ENCODED if name not in ("encoding-unknown", "encoded-twice")):
         rows.add("node", f"{name}, decoded", call(f"/answer/{name}?u={{u}}", decode=True), clients=["curl", "requests", "httpx-h2", "aiohttp", "fetch", "curl-h2", "wget"], short=False)
 

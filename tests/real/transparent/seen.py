@@ -127,6 +127,8 @@ def field_differences(direct, through, from_store, partly, ignore):
         elif name == "date":
             if not is_same_date(old, new, from_store):
                 found.append(f"date {old} -> {new}")
+        elif name == "trailer" and old is None:
+            continue  # RFC 9110 6.6.2 wants said which trailers come
         elif name == "expires" and is_same_lifetime(before, after):
             continue
         elif partly and (old is None or name not in PROMISED):
