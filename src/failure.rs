@@ -35,6 +35,8 @@ pub enum Cause {
     Protocol,
     /// A complete response whose status the route counts as a failure.
     Status(StatusCode),
+    /// A GraphQL answer with `errors`, or one that is no JSON, on a route that looks into them.
+    GraphqlErrors,
     /// All attempts together took longer than the route's `deadline`.
     Deadline,
     /// The circuit breaker is open: nothing was asked.
@@ -64,7 +66,7 @@ impl Cause {
             Self::BodyTimeout => "connection_read_timeout",
             Self::ResponseIncomplete => "http_response_incomplete",
             Self::Protocol => "http_protocol_error",
-            Self::Status(_) => return None,
+            Self::Status(_) | Self::GraphqlErrors => return None,
             Self::BreakerOpen => "destination_unavailable",
             Self::BulkheadFull | Self::Overloaded => "connection_limit_reached",
             Self::RequestBody | Self::RequestTooLarge => "http_request_error",
@@ -85,6 +87,7 @@ impl Cause {
             Self::ResponseIncomplete => "response_incomplete",
             Self::Protocol => "protocol",
             Self::Status(_) => "status",
+            Self::GraphqlErrors => "graphql_errors",
             Self::Deadline => "deadline",
             Self::BreakerOpen => "breaker_open",
             Self::BulkheadFull => "bulkhead_full",

@@ -17,6 +17,7 @@ use super::{
     fetch::Fetch,
     fetched::{Brought, Fetched, Reply, Streaming},
     freshness::Facts,
+    graphql,
     key::{kept_path_and_query, variant_key},
     purge::Labels,
     range::{self, Part},
@@ -109,6 +110,11 @@ impl Fetch {
         self.settle(Fetched::Streaming(streaming));
         match self.pump(body, &writer).await {
             None => self.rest_key(None),
+            // Too large to be judged before it was passed on; it is judged before it is kept.
+            Some(bytes) if self.is_failure(&arrival.head, &bytes).await => {
+                self.rest_key(None);
+                writer.end(Ok(()));
+            }
             Some(bytes) => {
                 self.store(arrival.into_stored(bytes, &self), vary, brought, attempts)
                     .await;
@@ -116,6 +122,11 @@ impl Fetch {
                 writer.end(Ok(()));
             }
         }
+    }
+
+    async fn is_failure(&self, head: &response::Parts, body: &Bytes) -> bool {
+        let judges = self.cache.route.graphql;
+        judges && graphql::JUDGE.judge(head, body.clone()).await.is_some()
     }
 
     /// Moves the body to its readers. Returns it, its end not yet told, if it arrived whole and small enough to be stored.

@@ -17,6 +17,7 @@ use super::{
     entry::{StoredResponse, without_places},
     fetch::Fetch,
     freshness::Facts,
+    graphql,
     pass::add_via,
     range,
     storable::storable,
@@ -137,6 +138,15 @@ impl Fetch {
         let mut context = cache.context(self.copy_is_usable);
         context.whole_bytes_max = Some(cache.route.whole_bytes_max);
         context.hold_back = (!self.copy_is_usable).then_some(cache.route.hold_back);
+        if cache.route.graphql {
+            // An answer is judged by its whole body, and that has to be readable.
+            context.hold_back = None;
+            let readable = HeaderValue::from_static("identity");
+            request
+                .headers_mut()
+                .insert(header::ACCEPT_ENCODING, readable);
+            request.extensions_mut().insert(graphql::JUDGE);
+        }
         request.extensions_mut().insert(context);
         if content.is_some() {
             request.extensions_mut().insert(Reads);
@@ -158,6 +168,9 @@ impl Fetch {
         WholeIf::new(move |head: &response::Parts| {
             let now = cache.shared.clock.now();
             let facts = Facts::new(head.status, &head.headers, now, now);
+            if cache.route.graphql && (graphql::JUDGE.applies)(head) {
+                return true;
+            }
             let fits = |length| length <= cache.shared.body_bytes_max;
             content_length(&head.headers).is_none_or(fits)
                 && storable(&cache.route, &request, asks_for_part, &head.headers, &facts).is_ok()

@@ -12,14 +12,17 @@
 //!
 //! Departure for POST, by the route's word (`cache_post`): RFC 9110 9.3.3 lets a POST's answer serve no other POST. Such a
 //! request is treated as safe and idempotent: it invalidates nothing, is retried, and a stored answer stands in for it.
+//! On a GraphQL route that holds for content that only queries (`graphql`); a mutation is any other POST, and ends no
+//! answer that is stored by content.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, Method, Uri, header, request::Parts};
 use tokio::time::Instant;
 
 use super::{
     RouteCache,
     canonical::canonical,
+    graphql::only_queries,
     key::content_key,
     pass::only_reads,
     validate::{has_condition, is_for_origin_only},
@@ -75,14 +78,15 @@ impl RouteCache {
     /// Finds out how a request asks, reads its content if that is part of it, and takes off what does not count.
     /// `target`: the key of the same request without content.
     pub(super) async fn asking(&self, parts: &mut Parts, body: Body, target: &Key) -> Asking {
-        let reads_by_route = self.route.cache_post && parts.method == Method::POST;
-        if reads_by_route {
+        let asks_by_route = self.route.cache_post && parts.method == Method::POST;
+        // What a GraphQL document does is known once it is read.
+        if asks_by_route && !self.route.graphql {
             parts.extensions.insert(Reads);
         }
         if only_reads(parts) {
             self.keep_cookies(&mut parts.headers);
         }
-        if !reads_by_route && !is_query(&parts.method) {
+        if !asks_by_route && !is_query(&parts.method) {
             let is_plain = !is_for_origin_only(&parts.method, &parts.headers)
                 && http_body::Body::is_end_stream(&body);
             return if is_plain {
@@ -101,10 +105,63 @@ impl RouteCache {
             Ok(Read::Part(body)) => return Asking::Elsewhere(body),
             Err(error) => return Asking::Broken(broken(error)),
         };
-        let key = keyed(parts, target, &media_type, bytes.clone()).await;
+        let question = Question {
+            target: parts.uri.clone(),
+            is_encoded: parts.headers.contains_key(header::CONTENT_ENCODING),
+            is_graphql: self.route.graphql,
+            media_type,
+            bytes: bytes.clone(),
+        };
+        let Some((question, form)) = question.read().await else {
+            return Asking::Elsewhere(Body::full(bytes));
+        };
         let method = parts.method.clone();
         Content { method, bytes }.ask_by(parts);
-        Asking::ByContent(key)
+        self.keep_cookies(&mut parts.headers);
+        Asking::ByContent(question.key(target, parts, form.as_deref()))
+    }
+}
+
+/// Content and what it takes to read it.
+struct Question {
+    target: Uri,
+    is_encoded: bool,
+    is_graphql: bool,
+    media_type: MediaType,
+    bytes: Bytes,
+}
+
+impl Question {
+    /// With its canonical form, where it has one. `None`: it is no question.
+    async fn read(self) -> Option<(Self, Option<Vec<u8>>)> {
+        let at_once = self.bytes.len() <= PARSE_AT_ONCE_BYTES;
+        let read = move || {
+            let Self {
+                target,
+                media_type,
+                bytes,
+                ..
+            } = &self;
+            if self.is_graphql && (self.is_encoded || !only_queries(target, media_type, bytes)) {
+                return None;
+            }
+            let is_json = media_type.is_json && !self.is_encoded;
+            let form = if is_json { canonical(bytes) } else { None };
+            Some((self, form))
+        };
+        if at_once {
+            return read();
+        }
+        tokio::task::spawn_blocking(read).await.ok().flatten()
+    }
+
+    fn key(&self, target: &Key, parts: &Parts, form: Option<&[u8]>) -> Key {
+        let (mark, content) = match form {
+            Some(form) => (1, form),
+            None => (0, &self.bytes[..]),
+        };
+        let text = &self.media_type.text;
+        content_key(target, &parts.method, &parts.headers, text, mark, content)
     }
 }
 
@@ -115,25 +172,6 @@ fn can_be_keyed(parts: &Parts) -> bool {
     // To a POST a condition is an order (RFC 9110 13.2.1); to a QUERY it is what it is to a GET (RFC 10008 2.6).
     let has_order = parts.method == Method::POST && has_condition(headers);
     is_plain_get && !has_order && !headers.contains_key(header::RANGE)
-}
-
-async fn keyed(parts: &Parts, target: &Key, media_type: &MediaType, bytes: Bytes) -> Key {
-    let is_encoded = parts.headers.contains_key(header::CONTENT_ENCODING);
-    let form = if is_encoded || !media_type.is_json {
-        None
-    } else if bytes.len() <= PARSE_AT_ONCE_BYTES {
-        canonical(&bytes)
-    } else {
-        let bytes = bytes.clone();
-        let parsing = tokio::task::spawn_blocking(move || canonical(&bytes));
-        parsing.await.ok().flatten()
-    };
-    let (mark, content) = match &form {
-        Some(form) => (1, &form[..]),
-        None => (0, &bytes[..]),
-    };
-    let (method, text) = (&parts.method, &media_type.text);
-    content_key(target, method, &parts.headers, text, mark, content)
 }
 
 fn broken(error: BodyError) -> Failure {
@@ -154,6 +192,11 @@ pub(super) struct MediaType {
 }
 
 impl MediaType {
+    /// Whether it is of this type, whatever its parameters.
+    pub(super) fn is(&self, essence: &str) -> bool {
+        self.text.split(';').next() == Some(essence)
+    }
+
     /// `None`: there is none, or more than one, or it cannot be read.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(header::CONTENT_TYPE).into_iter();

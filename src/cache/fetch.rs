@@ -25,6 +25,7 @@ use super::{
     entry::{Entry, StoredResponse, with_places, without_places},
     fetched::{Brought, Fetched, Own, Reply, Stored},
     freshness::Facts,
+    graphql,
     key::kept_path_and_query,
     lookup::Found,
     purge::Labels,
@@ -298,6 +299,9 @@ impl Fetch {
         let vary = storable(&cache.route, request, self.ranged, &head.headers, facts)?;
         if http_body::Body::size_hint(body).lower() > cache.shared.body_bytes_max {
             return Err(NotStored::TooLarge);
+        }
+        if cache.route.graphql && graphql::cannot_be_judged(head) {
+            return Err(NotStored::Unjudged);
         }
         if self.copy_is_usable && !supersedes(head.status) {
             return Err(NotStored::Status);

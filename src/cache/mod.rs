@@ -26,6 +26,7 @@ mod entry;
 mod fetch;
 mod fetched;
 mod freshness;
+mod graphql;
 mod invalidate;
 mod key;
 mod lookup;

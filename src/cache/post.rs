@@ -48,7 +48,8 @@ impl StandIn {
         let is_keyed = query::sent(&route.key.query, parts.uri.query()).as_deref()
             == parts.uri.query()
             && (route.key.cookies.is_none() || !parts.headers.contains_key(header::COOKIE));
-        if parts.method != Method::POST || !takes_get || !is_keyed {
+        // What is passed on is not judged, so a mutation that failed in part could not be told.
+        if parts.method != Method::POST || !takes_get || !is_keyed || route.graphql {
             return None;
         }
         let mut get = parts.clone();

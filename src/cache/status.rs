@@ -141,6 +141,7 @@ pub(super) fn set_age(headers: &mut HeaderMap, age: Duration) {
 pub(super) fn append_proxy_status(headers: &mut HeaderMap, failure: &Failure) {
     let member = match (failure.cause(), failure.cause().proxy_status_error()) {
         (Cause::Status(status), _) => format!("larder; received-status={}", status.as_u16()),
+        (Cause::GraphqlErrors, _) => "larder; received-status=200".to_owned(),
         (_, Some(error)) => format!("larder; error={error}"),
         (_, None) => "larder".to_owned(),
     };

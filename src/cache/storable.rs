@@ -49,6 +49,8 @@ pub enum NotStored {
     NoLifetime,
     /// Larger than `body_max`.
     TooLarge,
+    /// A part or encoded, on a route that looks into bodies.
+    Unjudged,
 }
 
 impl NotStored {
@@ -75,6 +77,7 @@ impl NotStored {
             Self::Stream => "stream",
             Self::NoLifetime => "no-lifetime",
             Self::TooLarge => "too-large",
+            Self::Unjudged => "unjudged",
         }
     }
 }

@@ -388,6 +388,8 @@ pub struct RouteConfig {
     pub hold_back: Duration,
     /// POST only reads here: its answers are stored by content. Default: false.
     pub cache_post: bool,
+    /// Answers are GraphQL's, and ones with `errors` are failures. Default: false.
+    pub graphql: bool,
     /// Longest content of a request that is answered by content. Default: 64 KiB.
     pub content_bytes_max: u64,
 }

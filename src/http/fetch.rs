@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::response::Parts;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, failure::Cause};
 
 /// What the caller has behind it, so that layers below choose well. A request extension, inserted by the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,34 @@ impl WholeIf {
 impl fmt::Debug for WholeIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WholeIf")
+    }
+}
+
+/// Which whole responses are failures for what their body says. An optional request extension; holds where a body is read
+/// whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge {
+    /// Whether there is anything to judge about a response with this head.
+    pub applies: fn(&Parts) -> bool,
+    /// Why a response with this body is no usable answer.
+    pub verdict: fn(&[u8]) -> Option<Cause>,
+}
+
+/// Larger bodies are judged on a thread of its own.
+const JUDGE_AT_ONCE_BYTES: usize = 64 << 10;
+
+impl Judge {
+    /// Why a response with this head and body is no usable answer.
+    pub async fn judge(self, head: &Parts, body: Bytes) -> Option<Cause> {
+        if !(self.applies)(head) {
+            return None;
+        }
+        if body.len() <= JUDGE_AT_ONCE_BYTES {
+            return (self.verdict)(&body);
+        }
+        let judging = tokio::task::spawn_blocking(move || (self.verdict)(&body));
+        // A verdict that panicked is no acquittal.
+        judging.await.unwrap_or(Some(Cause::Internal))
     }
 }
 

@@ -26,13 +26,13 @@ use tower::{
 };
 
 use super::{
-    Attempts, FetchContext, Progress, UpstreamStats,
+    Attempts, FetchContext, Progress, Reads, UpstreamStats,
     backoff::{Delays, FullJitter},
 };
 use crate::{
     config::RetryConfig,
     failure::{Failure, Sent},
-    http::{Body, Request, Response, fetch::Reads, upgrade::Upgrade},
+    http::{Body, Request, Response, upgrade::Upgrade},
 };
 
 /// Over which time the budget counts.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The words of [`Cause::as_str`], one counter each.
-const CAUSES: [&str; 17] = [
+const CAUSES: [&str; 18] = [
     "dns",
     "connect_refused",
     "connect_timeout",
@@ -21,6 +21,7 @@ const CAUSES: [&str; 17] = [
     "response_incomplete",
     "protocol",
     "status",
+    "graphql_errors",
     "deadline",
     "breaker_open",
     "bulkhead_full",
@@ -161,6 +162,7 @@ mod tests {
             Cause::Overloaded,
             Cause::RequestBody,
             Cause::RequestTooLarge,
+            Cause::GraphqlErrors,
             Cause::Internal,
         ];
         let stats = UpstreamStats::default();

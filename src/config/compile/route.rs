@@ -165,6 +165,7 @@ fn compile(
         whole_bytes_max,
         hold_back,
         cache_post,
+        graphql: table.flag("graphql"),
         content_bytes_max: table.size("content_max"),
         upstream,
     })

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::{Layer, Service};
 
 use super::{
-    Attempts, FetchContext, Progress, Streaming, Timing, UpstreamStats, WholeIf, moved_on,
+    Attempts, FetchContext, Judge, Progress, Streaming, Timing, UpstreamStats, WholeIf, moved_on,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -135,6 +135,7 @@ struct Wishes {
     method: Method,
     whole_bytes_max: Option<u64>,
     whole_if: Option<WholeIf>,
+    judge: Option<Judge>,
     hold_back: Option<Duration>,
     ends_at: Instant,
     /// Why it ends then.
@@ -165,6 +166,7 @@ impl Wishes {
             method: request.method().clone(),
             whole_bytes_max: context.and_then(|wish| wish.whole_bytes_max),
             whole_if: extensions.get().cloned(),
+            judge: extensions.get().copied(),
             hold_back: context.and_then(|wish| wish.hold_back),
             ends_at,
             cut_off,
@@ -225,7 +227,10 @@ impl AttemptLayer {
         let body = match wishes.whole_bytes_max(head) {
             // What is here already needs no waiting, wished or not.
             None => match body.bytes() {
-                Some(bytes) => return checked(head, bytes, body.trailers().cloned()),
+                Some(bytes) => {
+                    let trailers = body.trailers().cloned();
+                    return whole(head, bytes, trailers, wishes).await;
+                }
                 None => body,
             },
             Some(bytes_max) => {
@@ -237,7 +242,7 @@ impl AttemptLayer {
                 match read.map_err(|error| body_failure(&error))? {
                     Read::Whole(bytes, trailers) => {
                         announce(&mut head.headers, trailers.as_ref());
-                        return checked(head, bytes, trailers);
+                        return whole(head, bytes, trailers, wishes).await;
                     }
                     Read::Part(body) => body,
                 }
@@ -288,6 +293,28 @@ fn announce(headers: &mut HeaderMap, trailers: Option<&HeaderMap>) {
     let names: Vec<_> = trailers.keys().map(header::HeaderName::as_str).collect();
     if let Ok(names) = header::HeaderValue::try_from(names.join(", ")) {
         headers.insert(header::TRAILER, names);
+    }
+}
+
+/// A body that is here, if it is all of it and no failure by what it says.
+async fn whole(
+    head: &Parts,
+    bytes: bytes::Bytes,
+    trailers: Option<HeaderMap>,
+    wishes: &Wishes,
+) -> Result<Body, Failure> {
+    let body = checked(head, bytes.clone(), trailers)?;
+    let Some(judge) = wishes.judge else {
+        return Ok(body);
+    };
+    match judge.judge(head, bytes.clone()).await {
+        None => Ok(body),
+        Some(cause) => Err(Failure::from_answer(UpstreamAnswer {
+            status: head.status,
+            headers: head.headers.clone(),
+            body: bytes,
+        })
+        .with_cause(cause)),
     }
 }
 

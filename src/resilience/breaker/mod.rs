@@ -169,7 +169,11 @@ fn outcome(
         Ok(_) => Outcome::Success { took },
         Err(failure) if failure.cause().is_upstream() => Outcome::Failure {
             took,
-            run: failure.cause() != Cause::Status(StatusCode::TOO_MANY_REQUESTS),
+            // A run of these may be one client's doing; their share in the window is not.
+            run: !matches!(
+                failure.cause(),
+                Cause::Status(StatusCode::TOO_MANY_REQUESTS) | Cause::GraphqlErrors
+            ),
             retry_after: failure
                 .retry_after()
                 .map(|asked| asked.min(upstream.retry_after_max)),
