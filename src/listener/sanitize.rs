@@ -369,32 +369,117 @@ fn target(parts: &mut request::Parts) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Fields by which a client can claim another origin, path, method or address than the request has. They are no part
-/// of the key, so whoever believes them could be made to answer one visitor with another's page, and behind this
-/// proxy nobody put them there but the client.
+/// Fields by which a client can claim another origin, path, method, scheme, address or device than the request has, or
+/// speak to the servers behind in words that only a proxy uses. They are no part of the key, so whoever believes them could
+/// be made to answer one visitor with another's page, and behind this proxy nobody put them there but the client.
+///
+/// `_` counts as `-`: whoever hands fields on as CGI variables (RFC 3875 4.1.18) cannot tell them apart.
+///
+/// Out of reach are fields that ordinary clients send and a vendor reflects without `Vary`: a route that has such a vendor
+/// lists them in `key.headers` or `request_headers.remove`.
 pub fn is_hostile(name: &str) -> bool {
-    name.starts_with("x-forwarded")
-        || matches!(
-            name,
-            "forwarded"
-                | "x-original-url"
-                | "x-original-uri"
-                | "x-original-host"
-                | "x-original-method"
-                | "x-rewrite-url"
-                | "x-host"
-                | "x-http-host-override"
-                | "x-http-method-override"
-                | "x-http-method"
-                | "x-method-override"
-                | "x-real-ip"
-                | "x-client-ip"
-                | "x-cluster-client-ip"
-                | "true-client-ip"
-                | "x-originating-ip"
-                | "x-remote-ip"
-                | "x-remote-addr"
-        )
+    if name.contains('_') {
+        return is_hostile_name(&name.replace('_', "-"));
+    }
+    is_hostile_name(name)
+}
+
+fn is_hostile_name(name: &str) -> bool {
+    // Families, each of one proxy or platform that strips or sets them itself.
+    const FAMILIES: [&str; 12] = [
+        "x-forward",
+        "forwarded-",
+        "cloudfront-",
+        "wl-proxy-",
+        "x-appengine-",
+        "x-azure-",
+        "x-envoy-",
+        "x-http-method",
+        "x-invoke-",
+        "x-middleware-",
+        "x-rewrite-",
+        "x-vercel-ip-",
+    ];
+    if matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'c' | b'w'))
+        && FAMILIES.iter().any(|family| name.starts_with(family))
+    {
+        return true;
+    }
+    matches!(
+        name,
+        // Origin and target.
+        "forwarded"
+            | "x-original-url"
+            | "x-original-uri"
+            | "x-original-path"
+            | "x-original-host"
+            | "x-original-method"
+            | "x-original-scheme"
+            | "x-original-proto"
+            | "x-original-prefix"
+            | "x-host"
+            | "x-host-override"
+            | "x-http-host-override"
+            | "x-http-destinationurl"
+            | "x-backend-host"
+            | "x-proxy-host"
+            | "x-proxy-url"
+            | "x-real-host"
+            | "x-real-uri"
+            | "x-real-url"
+            | "x-replaced-path"
+            | "x-request-uri"
+            | "x-request-url"
+            | "x-script-name"
+            | "fastly-orig-host"
+            // Method.
+            | "x-method-override"
+            // Scheme.
+            | "front-end-https"
+            | "x-arr-ssl"
+            | "x-scheme"
+            | "x-url-scheme"
+            | "cf-visitor"
+            | "fastly-ssl"
+            // Address.
+            | "akamai-client-ip"
+            | "akamai-origin-hop"
+            | "cf-connecting-ip"
+            | "cf-connecting-ipv6"
+            | "cf-ipcountry"
+            | "cf-pseudo-ipv4"
+            | "client-ip"
+            | "fastly-client-ip"
+            | "fastly-temp-xff"
+            | "proxy-client-ip"
+            | "true-client-ip"
+            | "x-akamai-edgescape"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-custom-ip-authorization"
+            | "x-nf-client-connection-ip"
+            | "x-original-forwarded-for"
+            | "x-original-remote-addr"
+            | "x-originating-ip"
+            | "x-proxyuser-ip"
+            | "x-real-ip"
+            | "x-remote-addr"
+            | "x-remote-ip"
+            | "x-vercel-forwarded-for"
+            // Device.
+            | "device-stock-ua"
+            | "x-att-deviceid"
+            | "x-bolt-phone-ua"
+            | "x-device-user-agent"
+            | "x-operamini-phone-ua"
+            | "x-original-user-agent"
+            | "x-ucbrowser-device-ua"
+            | "x-wap-profile"
+            // Where the server sends its own requests, and which files it hands out.
+            | "proxy"
+            | "x-accel-mapping"
+            | "x-sendfile-type"
+    )
 }
 
 fn is_removed(name: &str) -> bool {
@@ -588,10 +673,13 @@ mod tests {
             "x-forwarded-host",
             "x-forwarded-anything",
             "forwarded",
+            "x_forwarded_host",
             "x-original-url",
             "x-rewrite-url",
             "x-http-method-override",
             "x-real-ip",
+            "x_real-ip",
+            "proxy",
             "connection",
             "keep-alive",
             "x-nominated",
@@ -603,12 +691,24 @@ mod tests {
             ("accept", "*/*"),
             ("cookie", "c=1"),
             ("x-custom", "1"),
+            ("x_custom", "1"),
+            ("fastly-key", "1"),
+            ("cf-access-client-id", "1"),
+            ("x-amz-date", "1"),
         ]);
         let mut parts = parts("GET", "/", Version::HTTP_11, &fields);
-        let sanitized = sanitizer().sanitize(&mut parts).unwrap();
+        let sanitizer = Sanitizer {
+            headers_max: fields.len(),
+            ..sanitizer()
+        };
+        let sanitized = sanitizer.sanitize(&mut parts).unwrap();
         let mut left: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["accept", "cookie", "host", "x-custom"]);
+        let credentials = ["cf-access-client-id", "cookie", "fastly-key"];
+        let others = ["accept", "host", "x-amz-date", "x-custom", "x_custom"];
+        let mut want = [&credentials[..], &others].concat();
+        want.sort_unstable();
+        assert_eq!(left, want);
         assert_eq!(
             sanitized.request_id, "x-nominated",
             "the client's id is kept, beside the fields"
