@@ -17,7 +17,7 @@
 use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING},
     request,
     uri::{Authority, PathAndQuery},
 };
@@ -194,6 +194,10 @@ fn check_and_normalise(
     let (host, name_len) = host(parts)?;
     target(parts)?;
     hop::strip_request(&mut parts.headers);
+    if parts.version < Version::HTTP_11 {
+        // RFC 9110 10.1.1: from HTTP/1.0 it is ignored.
+        parts.headers.remove(EXPECT);
+    }
     strip_hostile(&mut parts.headers);
     Ok((host, name_len))
 }

@@ -33,6 +33,7 @@ use super::{
     UpstreamError,
     cause::{self, ConnectElapsed, Unresolved},
     credentials::Credentials,
+    expect::{self, Gate},
 };
 use crate::{
     config::{UpstreamConfig, UpstreamHost, UpstreamProtocol},
@@ -125,9 +126,18 @@ impl Service<Request> for EndpointClient {
         if let Err(failure) = self.target.aim(&mut request, upgrade.as_ref()) {
             return Box::pin(std::future::ready(Err(failure)));
         }
-        if let Some(interim) = interim {
+        let gate = (!self.target.http2 && expect::expects_continue(&request)).then(Gate::default);
+        if let Some(gate) = &gate {
+            request = request.map(|content| gate.before(content));
+        }
+        if interim.is_some() || gate.is_some() {
+            let gate = gate.clone();
             hyper::ext::on_informational(&mut request, move |response| {
-                interim.send(response.status(), response.headers());
+                match (response.status(), &gate, &interim) {
+                    (StatusCode::CONTINUE, Some(gate), _) => gate.open(),
+                    (status, _, Some(interim)) => interim.send(status, response.headers()),
+                    _ => {}
+                }
             });
         }
         let client = match upgrade {
@@ -135,7 +145,13 @@ impl Service<Request> for EndpointClient {
             None => &self.client,
         };
         let response = client.request(request);
-        Box::pin(async move { received(response.await.map_err(cause::failure)?, upgrade) })
+        Box::pin(async move {
+            let response = received(response.await.map_err(cause::failure)?, upgrade)?;
+            Ok(match gate {
+                Some(gate) => response.map(|body| gate.answered(body)),
+                None => response,
+            })
+        })
     }
 }
 

@@ -27,6 +27,7 @@ mod cause;
 pub mod client;
 pub mod credentials;
 pub mod endpoint;
+mod expect;
 pub mod tls;
 
 pub use balance::{Balance, ServedBy};
