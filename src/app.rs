@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admin::Admin,
-    cache,
+    cache::{self, Purges},
     clock::Clock,
     config::Config,
     front::Front,
@@ -50,6 +50,11 @@ pub enum StartError {
     /// `[store]`
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// `[store]`
+    #[error(
+        "the thread that writes the log of purges could not be started: {0}; raise the limit on processes of this user"
+    )]
+    PurgeLog(#[source] io::Error),
     /// `[upstream.NAME]`
     #[error("upstream.{name}: {source}")]
     Upstream {
@@ -70,6 +75,7 @@ pub struct App {
     admin: Option<Admin>,
     front: Front,
     store: Store<cache::Entry>,
+    purges: Arc<Purges>,
     tasks: TaskTracker,
     report: Arc<Report>,
     metrics: Metrics,
@@ -113,11 +119,18 @@ impl App {
         let alerts = Alerts::new(clock.clone());
         let metrics = Metrics::new();
         let store = open_store(&config, &clock, &alerts).await?;
+        let purges = Arc::new(open_purges(&config, &clock, &alerts).await?);
         let upstreams = upstreams(&config, &clock, &alerts)?;
         let tasks = TaskTracker::new();
         let shutdown = Shutdown::new();
         let tunnels = Tunnels::new(config.server.tunnels_max, tasks.clone(), shutdown.clone());
-        let shared = cache::Shared::new(&config, store.clone(), clock.clone(), tasks.clone());
+        let shared = cache::Shared::new(
+            &config,
+            store.clone(),
+            Arc::clone(&purges),
+            clock.clone(),
+            tasks.clone(),
+        );
         let table = mount(&config, &shared, &upstreams, &metrics);
         let report = Arc::new(Report {
             config: Arc::clone(&config),
@@ -147,6 +160,7 @@ impl App {
             admin,
             front,
             store,
+            purges,
             tasks,
             report,
             metrics,
@@ -207,6 +221,7 @@ impl App {
             );
         }
         self.store.close(self.config.store.stall_after).await;
+        self.purges.close(self.config.store.stall_after).await;
         admin_shutdown.begin();
         finish(admin).await;
         drained
@@ -232,6 +247,26 @@ async fn open_store(
     opening
         .await
         .expect("opening a store does not panic: it contains its own panics")
+}
+
+/// After the store: its folder is there then, and ours. Reading the log blocks.
+async fn open_purges(
+    config: &Arc<Config>,
+    clock: &Clock,
+    alerts: &Alerts,
+) -> Result<Purges, StartError> {
+    let (config, clock, alerts) = (Arc::clone(config), clock.clone(), alerts.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let store = &config.store;
+        match &store.path {
+            Some(folder) => Purges::open(folder, store.purges_max, clock, alerts),
+            None => Ok(Purges::in_memory(store.purges_max, clock)),
+        }
+    });
+    let opened = opening
+        .await
+        .expect("reading a log of purges does not panic");
+    opened.map_err(StartError::PurgeLog)
 }
 
 fn upstreams(config: &Config, clock: &Clock, alerts: &Alerts) -> Result<Vec<Upstream>, StartError> {

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use larder::{
-    cache::{self, Answer, Cache},
+    cache::{self, Answer, Cache, Purges},
     clock::{Clock, Timestamp},
     config::{self, FixedEnv},
     failure::{Failure, UpstreamAnswer},
@@ -231,7 +231,8 @@ fn cache(policy: &str, clock: &Clock, vendor: &Arc<Vendor>) -> Cache {
     let config = config::parse(&toml, Path::new("test.toml"), &FixedEnv::default())
         .unwrap_or_else(|errors| panic!("{errors}"));
     let store = Store::open(&config.store, clock.clone(), Alerts::default()).unwrap();
-    let shared = cache::Shared::new(&config, store, clock.clone(), TaskTracker::new());
+    let purges = Arc::new(Purges::in_memory(config.store.purges_max, clock.clone()));
+    let shared = cache::Shared::new(&config, store, purges, clock.clone(), TaskTracker::new());
     let vendor = Arc::clone(vendor);
     let below = tower::service_fn(move |request| Arc::clone(&vendor).answer(request));
     let route = Arc::clone(&config.routes[0]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use larder::{
-    cache::{self, Cache},
+    cache::{self, Cache, Purges},
     clock::Clock,
     config::{self, Config, FixedEnv},
     failure::Failure,
@@ -61,7 +61,8 @@ pub async fn warmed_front() -> Front {
     let clock = Clock::System;
     let store =
         Store::open(&config.store, clock.clone(), Alerts::default()).expect("a store in memory");
-    let shared = cache::Shared::new(&config, store, clock.clone(), TaskTracker::new());
+    let purges = Arc::new(Purges::in_memory(config.store.purges_max, clock.clone()));
+    let shared = cache::Shared::new(&config, store, purges, clock.clone(), TaskTracker::new());
     let metrics = Metrics::new();
     let vendor = BoxCloneSyncService::new(tower::service_fn(|_request| async {
         Ok::<_, Failure>(answer())

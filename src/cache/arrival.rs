@@ -102,6 +102,7 @@ impl Fetch {
             age: arrival.facts.age(self.cache.shared.clock.now()),
             body: along.clone(),
             attempts,
+            labels: Arc::new(self.labels_for_now(&arrival.head.headers)),
         };
         // Its reader is taken before anything is read: it must not come too late for its own answer.
         if let Some(first) = along.reader() {

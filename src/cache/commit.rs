@@ -57,6 +57,14 @@ impl Shared {
         entry
     }
 
+    /// Removes what was purged hard from both tiers, unless something newer has taken its place.
+    pub(super) fn drop_purged(&self, key: &Key, purged: &Arc<Entry>) {
+        let current = self.store.cached(key);
+        if current.is_some_and(|current| Arc::ptr_eq(&current, purged)) {
+            self.store.remove(key);
+        }
+    }
+
     async fn list_variant(&self, primary: Key, variant: Variant, dead_at: Timestamp) {
         let _alone = self.variant_locks.of(&primary).lock().await;
         let known = self.store.load(&primary).await;

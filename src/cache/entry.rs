@@ -344,6 +344,7 @@ mod tests {
                 tags: tags.into_iter().map(Into::into).collect(),
                 groups: groups.into_iter().map(Into::into).collect(),
                 overflow,
+                ..Labels::default()
             },
         )
     }

@@ -59,6 +59,8 @@ pub(super) struct Fetch {
     pub(super) ranged: bool,
     asked_at: Timestamp,
     pub(super) started: Instant,
+    /// The latest purge when it began.
+    pub(super) epoch: u64,
     pub(super) guard: Option<Guard<Fetched>>,
     reply: Option<oneshot::Sender<Reply>>,
     _permit: Option<Permit>,
@@ -115,6 +117,7 @@ impl RouteCache {
             copy: found.copy.clone(),
             copy_is_usable: found.is_last_known_good(),
             started: Instant::now(),
+            epoch: self.shared.purges.latest(),
             guard,
             reply: Some(reply),
             _permit: permit,
@@ -133,7 +136,8 @@ fn response_in(entry: &Arc<Entry>) -> Option<&StoredResponse> {
 
 impl Fetch {
     /// For an answer that is here already, as one to these `parts`: nobody waits for it.
-    pub(super) fn taking(cache: &Arc<RouteCache>, parts: &Parts, primary: Key) -> Self {
+    /// `epoch`: the latest purge when it was asked for.
+    pub(super) fn taking(cache: &Arc<RouteCache>, parts: &Parts, primary: Key, epoch: u64) -> Self {
         Self {
             cache: Arc::clone(cache),
             parts: parts.clone(),
@@ -145,6 +149,7 @@ impl Fetch {
             ranged: false,
             asked_at: cache.shared.clock.now(),
             started: Instant::now(),
+            epoch,
             guard: None,
             reply: None,
             _permit: None,
@@ -268,13 +273,16 @@ impl Fetch {
             if let Some(stored) = response_in(&entry)
                 && range::strong_etag(&stored.headers) == Some(etag)
             {
-                let renewed = validate::freshened(
+                let mut renewed = validate::freshened(
                     stored,
                     not_modified.headers.clone(),
                     &self.cache.route.policy,
                     not_modified.request_time,
                     not_modified.response_time,
                 );
+                // Its fields are new; what was purged of it stays purged.
+                renewed.labels = self.labels(&renewed).await;
+                renewed.labels.epoch = stored.labels.epoch;
                 shared.store.put(key, Arc::new(Entry::Response(renewed)));
             }
         }
@@ -376,12 +384,13 @@ impl Fetch {
     /// Puts a complete response into the store and wakes the key.
     pub(super) async fn store(
         &self,
-        stored: StoredResponse,
+        mut stored: StoredResponse,
         vary: Vary,
         brought: Brought,
         attempts: u32,
     ) -> Fetched {
         let shared = &self.cache.shared;
+        stored.labels = self.labels(&stored).await;
         let key = self.storage_key(&vary);
         let kept = !shared
             .marks
@@ -440,7 +449,7 @@ impl Fetch {
         };
         let request = &self.parts.headers;
         if let Ok(vary) = storable(route, request, false, &headers, &facts) {
-            let stored = StoredResponse {
+            let mut stored = StoredResponse {
                 status: answer.status,
                 headers: with_places(&headers),
                 body: answer.body.clone(),
@@ -451,6 +460,7 @@ impl Fetch {
                 facts,
                 labels: Labels::unknown(),
             };
+            stored.labels = self.labels(&stored).await;
             let key = self.storage_key(&vary);
             let shared = &self.cache.shared;
             shared.commit(self.primary, key, stored, &vary).await;

@@ -9,6 +9,7 @@ use super::{
     entry::{Entry, StoredResponse},
     key::variant_key,
     lookup::spread,
+    purge::Labels,
     read_along::ReadAlong,
     status::{CacheStatus, set_age},
     storable::{NotStored, may_answer},
@@ -108,6 +109,8 @@ pub(super) struct Streaming {
     pub(super) age: Duration,
     pub(super) body: ReadAlong,
     pub(super) attempts: u32,
+    /// What purges know it by as long as it arrives.
+    pub(super) labels: Arc<Labels>,
 }
 
 /// A response nobody else gets.

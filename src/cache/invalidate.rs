@@ -1,11 +1,13 @@
 //! Invalidation: an unsafe method that succeeded makes what is stored for its target obsolete (RFC 9111 4.4).
 //!
-//! `Location` and `Content-Location` of the same origin count too: their paths are keyed as if requested here.
+//! `Location` and `Content-Location` of the same origin count too: their paths are keyed as if requested here. So do, by
+//! RFC 9875, the groups of what is invalidated (2.2.1; theirs are not invalidated in turn) and those that the answer
+//! names (3).
 
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
-use super::{RouteCache, key};
-use crate::http::method::is_safe;
+use super::{RouteCache, Shared, entry::Entry, key, purge};
+use crate::{http::method::is_safe, store::Key};
 
 /// Whether an answer to this method makes stored responses obsolete: unsafe and not an error.
 pub(super) fn invalidates(method: &Method, status: StatusCode) -> bool {
@@ -32,17 +34,59 @@ impl RouteCache {
     pub(super) async fn invalidate(&self, uri: &Uri, request: &HeaderMap, answer: &HeaderMap) {
         let host = key::host(uri, request);
         let named = named_targets(host, answer);
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut groups) = (Vec::new(), Vec::new());
         for target in std::iter::once(uri).chain(&named) {
             for route in self.shared.routes_to(&self.route.upstream.name) {
                 let (path, query) = (target.path(), target.query());
                 let primary = key::target_key(route, path, query, host, request);
                 if !forgotten.contains(&primary) {
+                    groups.extend(self.shared.groups_of(&primary).await);
                     self.shared.forget(&primary).await;
                     forgotten.push(primary);
                 }
             }
         }
+        let upstream = &self.route.upstream.name;
+        let mut purges = purge::groups_invalidated(answer, upstream);
+        purges.extend(purge::groups_of(
+            upstream,
+            groups.iter().map(|group| &**group),
+        ));
+        if !purges.is_empty() {
+            // In force at once. Whether it is on disk is waited for as long as for a read: a slow disk is no fault of
+            // this request, and who looks after the disk has an alert.
+            let _durable = self
+                .shared
+                .purges
+                .issue(purges)
+                .durable(self.shared.read_timeout)
+                .await;
+        }
+    }
+}
+
+impl Shared {
+    /// The groups of what is stored under this key, all variants together, as far as the store knows in time.
+    async fn groups_of(&self, primary: &Key) -> Vec<Box<str>> {
+        let mut groups = Vec::new();
+        let gathering = async {
+            match self.store.load(primary).await.as_deref() {
+                Some(Entry::Response(stored)) => groups.extend_from_slice(&stored.labels.groups),
+                Some(Entry::Variants { variants, .. }) => {
+                    for key in variants.keys() {
+                        if let Some(Entry::Response(stored)) =
+                            self.store.load(&key).await.as_deref()
+                        {
+                            groups.extend_from_slice(&stored.labels.groups);
+                        }
+                    }
+                }
+                None => {}
+            }
+        };
+        // Departure in time, not in kind: 2.2.1 is a "may".
+        let _in_time = tokio::time::timeout(self.read_timeout, gathering).await;
+        groups
     }
 }
 

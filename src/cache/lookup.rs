@@ -9,6 +9,7 @@ use super::{
     control::RequestDirectives,
     entry::{Entry, StoredResponse},
     freshness::{State, Verdict},
+    purge::{Mode, purged},
     status::Forward,
     storable::may_answer,
 };
@@ -26,6 +27,8 @@ pub(super) struct Found {
     pub(super) part: Option<Arc<Entry>>,
     /// Other variants are stored, not this one.
     vary_miss: bool,
+    /// Only for a purge it is no hit.
+    pub(super) purged: bool,
 }
 
 impl Found {
@@ -36,6 +39,7 @@ impl Found {
             verdict: None,
             part: None,
             vary_miss,
+            purged: false,
         }
     }
 
@@ -132,6 +136,17 @@ impl RouteCache {
         if !may_answer(&self.route, request, &stored.facts) {
             return Found::nothing(key, true);
         }
+        let mode = self
+            .shared
+            .purges
+            .mode_of(stored, &self.route.upstream.name);
+        if mode == Some(Mode::Hard) {
+            self.shared.drop_purged(&key, &entry);
+            return Found {
+                purged: true,
+                ..Found::nothing(key, false)
+            };
+        }
         if let Some(part) = &stored.part
             && !(*method == Method::GET && part.covers(request, stored))
         {
@@ -140,7 +155,8 @@ impl RouteCache {
                 ..Found::nothing(key, false)
             };
         }
-        let verdict = self.judge(&key, stored, self.shared.clock.now());
+        let alone = self.judge(&key, stored, self.shared.clock.now());
+        let verdict = mode.map_or(alone, |mode| purged(&alone, mode, &self.route.policy));
         if stored.facts.failing && verdict.state == State::Gone {
             // It was never a good answer, and is not even good for validation.
             return Found::nothing(key, false);
@@ -148,6 +164,7 @@ impl RouteCache {
         Found {
             verdict: Some(verdict),
             copy: Some(entry),
+            purged: alone.state <= State::Early && verdict.state > State::Early,
             ..Found::nothing(key, false)
         }
     }

@@ -29,6 +29,7 @@ mod freshness;
 mod graphql;
 mod invalidate;
 mod key;
+mod label;
 mod lookup;
 mod marks;
 mod pass;
@@ -64,7 +65,10 @@ pub use self::{
     entry::{Entry, StoredResponse},
     freshness::{Facts, State, Verdict},
     key::primary_key,
-    purge::Labels,
+    label::url_of,
+    purge::{
+        Issued, LABEL_BYTES_MAX, Labels, Mode, Number, Purge, PurgeStats, Purges, Undurable, What,
+    },
     storable::NotStored,
 };
 use self::{
@@ -95,6 +99,9 @@ pub type FetchService = BoxCloneSyncService<Request, Response, Failure>;
 /// How often one request may find that what it waited for was for others. After that it fetches alone.
 const JOINS_MAX: usize = 3;
 
+/// `Cache-Status` says so where a purge is why a request is forwarded or answered stale.
+const PURGED: &str = "purged";
+
 /// How long the disk may take where the alternative is an error.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
@@ -103,6 +110,7 @@ pub struct Shared {
     store: Store<Entry>,
     flights: Arc<Flights<Fetched>>,
     marks: Marks,
+    purges: Arc<Purges>,
     variant_locks: VariantLocks,
     routes: Vec<Arc<RouteConfig>>,
     clock: Clock,
@@ -110,6 +118,8 @@ pub struct Shared {
     body_bytes_max: u64,
     variants_max: usize,
     read_timeout: Duration,
+    tags_max: usize,
+    tag_body_bytes_max: u64,
 }
 
 impl Shared {
@@ -117,6 +127,7 @@ impl Shared {
     pub fn new(
         config: &Config,
         store: Store<Entry>,
+        purges: Arc<Purges>,
         clock: Clock,
         tasks: TaskTracker,
     ) -> Arc<Self> {
@@ -124,6 +135,7 @@ impl Shared {
             store,
             flights: Flights::new(config.server.fetches_max),
             marks: Marks::new(config.store.marks_max),
+            purges,
             variant_locks: VariantLocks::default(),
             routes: config.routes.clone(),
             clock,
@@ -131,12 +143,19 @@ impl Shared {
             body_bytes_max: config.store.body_bytes_max,
             variants_max: config.store.variants_max,
             read_timeout: config.store.read_timeout,
+            tags_max: config.store.tags_max,
+            tag_body_bytes_max: config.store.tag_body_bytes_max,
         })
     }
 
     /// Fetches under way.
     pub fn fetches(&self) -> usize {
         self.flights.in_flight()
+    }
+
+    /// The purges that are in force.
+    pub fn purges(&self) -> &Purges {
+        &self.purges
     }
 
     fn routes_to(&self, upstream: &str) -> impl Iterator<Item = &RouteConfig> {
@@ -295,6 +314,7 @@ impl RouteCache {
             };
             let status = CacheStatus {
                 collapsed,
+                detail: found.purged.then_some(PURGED),
                 ..CacheStatus::forwarded(forward)
             };
             match self.conclude(&parts, &primary, standby, waited, status) {
@@ -360,7 +380,7 @@ impl RouteCache {
             State::Stale | State::Gone => (Outcome::Stale, Some("stale")),
         };
         let status = CacheStatus {
-            detail,
+            detail: found.purged.then_some(PURGED).or(detail),
             ..CacheStatus::hit(verdict)
         };
         answer::from_stored(
@@ -460,6 +480,12 @@ impl RouteCache {
         waited: Waited,
         status: CacheStatus,
     ) -> Next {
+        if let Waited::Reply(Reply::Shared(fetched)) = &waited
+            && status.collapsed
+            && let Some(next) = self.overtaken(parts, fetched)
+        {
+            return next;
+        }
         // A body that still arrives may break; a copy that is here does not.
         let copy_instead = || self.stale_instead(parts, found, status);
         match waited {

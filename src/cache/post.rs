@@ -37,6 +37,7 @@ pub(super) struct StandIn {
     parts: Parts,
     primary: Key,
     asked: Instant,
+    epoch: u64,
 }
 
 impl StandIn {
@@ -59,6 +60,7 @@ impl StandIn {
             primary: primary_key(route, &parts.uri, &parts.headers),
             parts: get,
             asked: Instant::now(),
+            epoch: cache.shared.purges.latest(),
         })
     }
 
@@ -67,7 +69,8 @@ impl StandIn {
         let route = &self.cache.route;
         context.whole_bytes_max = Some(route.whole_bytes_max);
         context.hold_back = Some(route.hold_back);
-        let storable = Fetch::taking(&self.cache, &self.parts, self.primary).whole_if(false);
+        let storable =
+            Fetch::taking(&self.cache, &self.parts, self.primary, self.epoch).whole_if(false);
         let (cache, target) = (Arc::clone(&self.cache), self.parts.clone());
         WholeIf::new(move |head| {
             is_representation(&target, head, cache.shared.clock.now()) && storable.holds(head)
@@ -92,7 +95,7 @@ impl StandIn {
         *kept.extensions_mut() = answer.extensions().clone();
         let (head, body) = kept.into_parts();
         wishes.holds(&head).then(|| {
-            let fetch = Fetch::taking(&self.cache, &self.parts, self.primary);
+            let fetch = Fetch::taking(&self.cache, &self.parts, self.primary, self.epoch);
             fetch.receive(Response::from_parts(head, body))
         })
     }

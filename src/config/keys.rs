@@ -174,6 +174,9 @@ pub static STORE: TableKeys = TableKeys {
         key("free_min", SIZE_OR_ZERO, Is("\"256 MiB\""), "Free space on the file system below which nothing is written (this or 5 %, whichever is more)."),
         key("variants_max", Count { min: 1, max: 10_000 }, Is("64"), "Variants (`Vary`) kept per key; the oldest makes room."),
         key("marks_max", Count { min: 1, max: 10 * MILLION }, Is("65536"), "Keys remembered as resting after a failed refresh, or as not shareable; the least used are forgotten."),
+        key("purges_max", Count { min: 16, max: 10 * MILLION }, Is("65536"), "Purges remembered one by one; of more, the oldest half becomes one purge of everything stored before it."),
+        key("tags_max", Count { min: 1, max: 10_000 }, Is("64"), "Tags kept per answer (of groups at least 32); an answer with more is matched by every purge of a tag or group."),
+        key("tag_body_max", SIZE_OR_ZERO, Is("\"1 MiB\""), "Largest JSON body that `tag_paths` looks through; an answer with a larger one is matched by every purge of a tag or group."),
     ],
 };
 
@@ -318,6 +321,9 @@ pub static ROUTE: TableKeys = TableKeys {
         key("cache_post", Flag, Is("false"), "POST only reads here, as QUERY does: its answers are stored by content (JSON: whatever the order of members), it is tried again as a GET would be, and it invalidates nothing."),
         key("graphql", Flag, Is("false"), "A GraphQL endpoint: an answer 200 with `errors`, partial data or not, is a failure; with `cache_post`, only documents of queries alone are answered by content, and mutations are passed on."),
         key("content_max", SIZE, Is("\"64 KiB\""), "Longest content of a QUERY, or of such a POST, that is answered by content; longer ones are passed on."),
+        key("tags", List("tags"), Is("[]"), "What its answers can be purged by, beside URL and route; may hold parameters of the path: `[\"price\", \"sku:{sku}\"]`."),
+        key("tag_fields", List("field names"), Is("[\"Surrogate-Key\", \"Cache-Tag\"]"), "Response fields whose members are tags too: `Surrogate-Key` and `xkey` separated by spaces, others by commas."),
+        key("tag_paths", Other("`{ prefix = \"JSONPath\" }`"), Is("{}"), "Values in a JSON body that are tags too: `{ sku = \"$.items[*].sku\" }` gives `sku:VALUE` (with `\"\"` as prefix: `VALUE`)."),
     ],
 };
 

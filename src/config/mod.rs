@@ -11,6 +11,7 @@ pub mod model;
 mod reader;
 pub mod reference;
 mod report;
+mod tags;
 pub mod template;
 mod values;
 
@@ -28,6 +29,7 @@ use self::{
 };
 pub use model::*;
 pub use report::{ConfigErrors, Finding, Place, Severity};
+pub use tags::{RouteTags, TagError, TagTemplate};
 
 /// What a config may ask of the machine: environment variables and files.
 pub trait Env {

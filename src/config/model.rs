@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::{
     report::Finding,
+    tags::RouteTags,
     template::{PathRewrite, PathTemplate},
 };
 
@@ -100,6 +101,12 @@ pub struct StoreConfig {
     pub variants_max: usize,
     /// Keys remembered as resting after a failed refresh, or as not shareable; the least used are forgotten. Default: 65,536.
     pub marks_max: u64,
+    /// Purges remembered one by one; the oldest become one purge of everything before them. Default: 65,536.
+    pub purges_max: usize,
+    /// Tags kept per answer; one with more is matched by every purge of a tag. Default: 64.
+    pub tags_max: usize,
+    /// Largest JSON body that is looked through for tags; a larger one is matched by every purge of a tag. Default: 1 MiB.
+    pub tag_body_bytes_max: u64,
 }
 
 /// `[log]`
@@ -392,6 +399,8 @@ pub struct RouteConfig {
     pub graphql: bool,
     /// Longest content of a request that is answered by content. Default: 64 KiB.
     pub content_bytes_max: u64,
+    /// What its answers can be purged by.
+    pub tags: RouteTags,
 }
 
 /// A `host` of a route.

@@ -96,6 +96,9 @@ pub(crate) fn config(path: &Path) -> StoreConfig {
         stall_after: Duration::from_secs(30),
         free_bytes_min: 0,
         marks_max: 1_000,
+        purges_max: 1_000,
+        tags_max: 64,
+        tag_body_bytes_max: 1 << 20,
         variants_max: 64,
     }
 }

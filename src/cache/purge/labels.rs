@@ -6,6 +6,8 @@
 //!
 //! - What is not known of a record makes more purges match it, never fewer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde::{Deserialize, Serialize};
 
 /// What a stored response is known by.
@@ -23,7 +25,14 @@ pub struct Labels {
     pub groups: Box<[Box<str>]>,
     /// Not all its tags and groups are known: every purge of a tag or a group matches it.
     pub overflow: bool,
+    /// Not written: the copy on disk starts anew.
+    #[serde(skip)]
+    pub(in crate::cache) checked: Checked,
 }
+
+/// The number of a purge up to which a response in memory is known to be matched by none.
+#[derive(Debug, Default)]
+pub(in crate::cache) struct Checked(AtomicU64);
 
 impl Labels {
     /// Those of a record that has none.
@@ -41,5 +50,29 @@ impl Labels {
             + text(&self.groups)
             + self.route.len()
             + self.host.as_deref().map_or(0, str::len)
+    }
+}
+
+impl Checked {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn raise(&self, number: u64) {
+        self.0.fetch_max(number, Ordering::Relaxed);
+    }
+}
+
+/// A copy has its labels changed before anybody asks for it.
+impl Clone for Checked {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// What was looked at does not make two records differ.
+impl PartialEq for Checked {
+    fn eq(&self, _other: &Self) -> bool {
+        true
     }
 }

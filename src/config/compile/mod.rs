@@ -4,6 +4,7 @@ mod headers;
 mod policy;
 mod process;
 mod route;
+mod tags;
 mod upstream;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -65,6 +65,9 @@ pub(super) fn store(table: &Table<'_>) -> StoreConfig {
         free_bytes_min: table.size("free_min"),
         variants_max: table.count("variants_max"),
         marks_max: table.count("marks_max"),
+        purges_max: table.count("purges_max"),
+        tags_max: table.count("tags_max"),
+        tag_body_bytes_max: table.size("tag_body_max"),
     }
 }
 

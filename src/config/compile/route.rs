@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 use http::{HeaderValue, Method, StatusCode, header};
 use toml::de::DeValue;
 
-use super::{headers, report_unknown_name};
+use super::{headers, report_unknown_name, tags};
 use crate::{
     config::{
         Fallback, HostPattern, KeyConfig, ParameterPattern, Policy, QueryKey, RouteConfig,
@@ -142,6 +142,7 @@ fn compile(
     if cache_post && takes_post.is_some_and(|methods| !methods.contains(&Method::POST)) {
         table.warning("cache_post", "changes nothing: `methods` lists no POST");
     }
+    let tags = tags::tags(table, draft.path.as_ref());
     let key = key(&table.table("key"), &draft.hosts, upstream.as_deref());
     let upgrade = upgrade(table, upstream.as_deref());
     let upgrade_idle_timeout = table.duration("upgrade_idle_timeout");
@@ -167,6 +168,7 @@ fn compile(
         cache_post,
         graphql: table.flag("graphql"),
         content_bytes_max: table.size("content_max"),
+        tags,
         upstream,
     })
 }
