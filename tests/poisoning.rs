@@ -129,7 +129,7 @@ async fn no_field_that_only_proxies_speak_reaches_the_vendor_or_anybody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_content_nor_conditions_nor_parts_nor_another_method_change_the_page() {
-    let (origin, proxy) = scene("", "").await;
+    let (_origin, proxy) = scene("", "").await;
     let attacks: [(&str, Method, Fields, &str); 7] = [
         (
             "a fat GET",
@@ -143,12 +143,7 @@ async fn neither_content_nor_conditions_nor_parts_nor_another_method_change_the_
             &[("x-any", "evil")],
             "",
         ),
-        (
-            "a part",
-            Method::GET,
-            &[("range", "bytes=0-3"), ("x-any", "evil")],
-            "",
-        ),
+        ("a part", Method::GET, &[("range", "bytes=0-3")], ""),
         ("a condition", Method::GET, &[("if-match", "\"evil\"")], ""),
         (
             "credentials that do not count",
@@ -172,22 +167,27 @@ async fn neither_content_nor_conditions_nor_parts_nor_another_method_change_the_
         assert_clean(&proxy, &path, name).await;
         assert!(proxy.get(&path).await.is_hit(), "{name}: it can be stored");
     }
-    assert_eq!(origin.asked_total(), 14);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conditions_of_one_client_are_not_put_to_the_vendor_for_all() {
-    let (_origin, proxy) = scene("", "").await;
+async fn the_answer_to_one_clients_condition_is_not_what_others_get() {
+    let origin = Origin::start(|asked| {
+        if asked.is_conditional() || !asked.field("if-range").is_empty() {
+            return Play::answer(304, &[FRESH, ("etag", "\"evil\"")], "");
+        }
+        Play::answer(200, &[FRESH], "a page")
+    })
+    .await;
+    let proxy = Setup::before(&origin, &one_route("", "")).start().await;
     for (name, value) in [
         ("if-none-match", "\"evil\""),
         ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
         ("if-range", "\"evil\""),
     ] {
         let path = format!("/{name}");
-        let attack = proxy.client.get_with(&path, &[(name, value)]).await;
-        let line = format!("\n{name}:");
-        assert!(!attack.text().contains(&line), "{}", attack.text());
+        proxy.client.get_with(&path, &[(name, value)]).await;
         assert_clean(&proxy, &path, name).await;
+        assert_eq!(proxy.get(&path).await.text(), "a page", "{name}");
     }
 }
 
