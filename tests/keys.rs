@@ -5,8 +5,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use http::Method;
-use support::{Asked, Origin, Play, Proxy, Reply, Setup, one_route, request};
+use larder::clock::Clock;
+use support::{Asked, NOW, Origin, Play, Proxy, Reply, Setup, one_route, request};
 
 /// Says what it was asked, and that everybody may have it for an hour.
 async fn echo() -> Origin {
@@ -159,6 +162,77 @@ async fn a_vendor_that_varies_by_cookie_is_asked_once_for_each_value_that_counts
         assert_eq!(reply.is_hit(), session > 0, "{reply:?}");
     }
     assert_eq!(origin.asked_total(), 1);
+}
+
+/// Says what it was asked, for ten seconds, and which parameters do not count.
+async fn says_what_counts(rule: &'static str) -> (Origin, Proxy) {
+    let origin = Origin::start(move |asked| {
+        let fields = [("cache-control", "max-age=10"), ("no-vary-search", rule)];
+        Play::answer(200, &fields, &*asked.target)
+    })
+    .await;
+    let policy = "stale_while_revalidate = \"0s\"";
+    let toml = one_route(policy, "no_vary_search = true");
+    let proxy = Setup::before(&origin, &toml).clock(&Clock::manual(NOW));
+    (origin, proxy.start().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_serves_the_queries_that_it_calls_equivalent() {
+    let (origin, proxy) = says_what_counts("key-order, params=(\"utm\")").await;
+    proxy.get("/a?a=1&utm=x&b=2").await;
+    for path in ["/a?b=2&a=1", "/a?a=1&utm=y&b=2", "/a?b=2&a=1&%75tm"] {
+        let reply = proxy.get(path).await;
+        assert!(
+            reply.is_hit() && reply.text() == "/a?a=1&utm=x&b=2",
+            "{path}: {reply:?}"
+        );
+    }
+    for path in ["/a?a=1", "/a?b=2&a=1&c=3", "/b?b=2&a=1", "/a?a=2&b=2"] {
+        assert!(!proxy.get(path).await.is_hit(), "{path}");
+    }
+    assert_eq!(origin.asked_total(), 5);
+    let without = Setup::before(&origin, &one_route("", "")).start().await;
+    without.get("/a?utm=1").await;
+    assert!(
+        !without.get("/a?utm=2").await.is_hit(),
+        "only where the route says so"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_equivalent_answer_is_asked_about_when_stale_and_stands_in_in_an_outage() {
+    let (origin, proxy) = says_what_counts("params=(\"utm\")").await;
+    proxy.get("/a?utm=1").await;
+    proxy.advance(Duration::from_secs(11));
+    let renewed = proxy.get("/a?utm=2").await;
+    assert_eq!((renewed.text(), renewed.is_hit()), ("/a?utm=2", false));
+    assert_eq!(proxy.get("/a?utm=3").await.text(), "/a?utm=2", "the latest");
+    proxy.advance(Duration::from_secs(11));
+    origin.is_down();
+    let stale = proxy.get("/a?utm=4").await;
+    assert_eq!(
+        (stale.text(), stale.is_stale()),
+        ("/a?utm=2", true),
+        "{stale:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_equivalent_answer_ends_with_its_word_or_with_a_write() {
+    let (origin, proxy) = says_what_counts("params=(\"utm\")").await;
+    proxy.get("/a?utm=1").await;
+    assert!(proxy.get("/a?utm=2").await.is_hit());
+    proxy
+        .client
+        .send(request(Method::PUT, "/a?utm=3", &[]))
+        .await;
+    assert!(!proxy.get("/a?utm=2").await.is_hit(), "a write ends it");
+    // The same place now holds an answer that says nothing about queries.
+    proxy.advance(Duration::from_secs(11));
+    origin.now(|_| Play::answer(200, &[("cache-control", "max-age=10")], "exact"));
+    assert_eq!(proxy.get("/a?utm=2").await.text(), "exact");
+    assert!(!proxy.get("/a?utm=9").await.is_hit());
 }
 
 #[tokio::test(flavor = "multi_thread")]

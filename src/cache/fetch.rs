@@ -400,6 +400,10 @@ impl Fetch {
         } else {
             Arc::new(Entry::Response(stored))
         };
+        if kept && self.parts.extensions.get::<Content>().is_none() {
+            self.cache
+                .remember_equivalent(&self.parts, self.primary, &entry);
+        }
         shared.marks.wake(&self.key);
         shared.marks.set_unshared(self.key, false);
         Fetched::Stored(Stored {

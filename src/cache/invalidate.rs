@@ -39,10 +39,14 @@ impl RouteCache {
             for route in self.shared.routes_to(&self.route.upstream.name) {
                 let (path, query) = (target.path(), target.query());
                 let primary = key::target_key(route, path, query, host, request);
-                if !forgotten.contains(&primary) {
-                    groups.extend(self.shared.groups_of(&primary).await);
-                    self.shared.forget(&primary).await;
-                    forgotten.push(primary);
+                let equivalent = self.shared.equivalents(route, target, host, request);
+                let equivalent = equivalent.into_iter().map(|(primary, _)| primary);
+                for primary in std::iter::once(primary).chain(equivalent) {
+                    if !forgotten.contains(&primary) {
+                        groups.extend(self.shared.groups_of(&primary).await);
+                        self.shared.forget(&primary).await;
+                        forgotten.push(primary);
+                    }
                 }
             }
         }

@@ -117,6 +117,28 @@ pub(super) fn content_key(
     finish(digest)
 }
 
+/// Stands before the rule in the key of what is equivalent under one.
+const EQUIVALENT: &[u8] = &[3];
+
+/// The key of all queries of a target that are one under a rule (`no_vary_search`): the rule's words, and what counts.
+pub(super) fn equivalent_key<'w>(
+    target: &Key,
+    rule: impl Iterator<Item = &'w str>,
+    query: &str,
+) -> Key {
+    let mut digest = Context::new(&SHA256);
+    digest.update(target.as_bytes());
+    digest.update(EQUIVALENT);
+    // A word may hold any byte, so its length says where it ends.
+    for word in rule {
+        digest.update(&(word.len() as u64 + 1).to_le_bytes());
+        digest.update(word.as_bytes());
+    }
+    digest.update(&0u64.to_le_bytes());
+    digest.update(query.as_bytes());
+    finish(digest)
+}
+
 /// A field as it tells variants apart (`selecting.rs`).
 fn update_field(digest: &mut Context, name: &HeaderName, headers: &HeaderMap) {
     digest.update(name.as_str().as_bytes());

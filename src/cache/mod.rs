@@ -32,6 +32,7 @@ mod key;
 mod label;
 mod lookup;
 mod marks;
+mod no_vary_search;
 mod pass;
 mod plan;
 mod post;
@@ -79,6 +80,7 @@ use self::{
     fetched::{Fetched, Next, Reply, Waited},
     lookup::Found,
     marks::Marks,
+    no_vary_search::Equivalents,
     pass::only_reads,
     plan::{Plan, plan},
     status::{CacheStatus, Forward},
@@ -111,6 +113,7 @@ pub struct Shared {
     flights: Arc<Flights<Fetched>>,
     marks: Marks,
     purges: Arc<Purges>,
+    equivalents: Equivalents,
     variant_locks: VariantLocks,
     routes: Vec<Arc<RouteConfig>>,
     clock: Clock,
@@ -136,6 +139,7 @@ impl Shared {
             flights: Flights::new(config.server.fetches_max),
             marks: Marks::new(config.store.marks_max),
             purges,
+            equivalents: Equivalents::new(config.store.marks_max),
             variant_locks: VariantLocks::default(),
             routes: config.routes.clone(),
             clock,
@@ -270,6 +274,15 @@ impl RouteCache {
         let (mut known_key, mut alone) = (None, false);
         let arrived = Instant::now();
         let mut earlier: Option<Found> = None;
+        if primary == target
+            && let Some(found) = self.equivalent(&parts, &target).await
+        {
+            if self.plan(Some(&found), &wishes) == (Plan::Serve { refresh: false }) {
+                return self.serve(&parts.method, &parts.headers, &found);
+            }
+            // It cannot be renewed by what is stored for another query, but it is better than nothing.
+            earlier = Some(found).filter(Found::is_last_known_good);
+        }
         for nth in 0..=JOINS_MAX {
             let mut found = self.lookup(&primary, &parts.method, &parts.headers).await;
             match self.plan(found.copy.is_some().then_some(&found), &wishes) {

@@ -318,6 +318,7 @@ pub static ROUTE: TableKeys = TableKeys {
         key("message", Text, Means("general words"), "What visitors read in a problem document made here."),
         key("whole_bytes_max", SIZE_OR_ZERO, Is("\"4 MiB\""), "A storable body is read whole inside the attempt up to this size, so that a truncated one is a failure."),
         key("hold_back", PERIOD_OR_ZERO, Is("\"100ms\""), "How long a body is held back in the hope of its end where nothing is stored."),
+        key("no_vary_search", Flag, Is("false"), "Whether a stored answer may answer other queries that its `No-Vary-Search` calls equivalent."),
         key("cache_post", Flag, Is("false"), "POST only reads here, as QUERY does: its answers are stored by content (JSON: whatever the order of members), it is tried again as a GET would be, and it invalidates nothing."),
         key("graphql", Flag, Is("false"), "A GraphQL endpoint: an answer 200 with `errors`, partial data or not, is a failure; with `cache_post`, only documents of queries alone are answered by content, and mutations are passed on."),
         key("content_max", SIZE, Is("\"64 KiB\""), "Longest content of a QUERY, or of such a POST, that is answered by content; longer ones are passed on."),

@@ -393,6 +393,8 @@ pub struct RouteConfig {
     pub whole_bytes_max: u64,
     /// How long a body is held back in the hope of its end. Default: 100ms.
     pub hold_back: Duration,
+    /// A stored response may answer the queries that its `No-Vary-Search` calls equivalent. Default: false.
+    pub no_vary_search: bool,
     /// POST only reads here: its answers are stored by content. Default: false.
     pub cache_post: bool,
     /// Answers are GraphQL's, and ones with `errors` are failures. Default: false.

@@ -165,6 +165,7 @@ fn compile(
         message,
         whole_bytes_max,
         hold_back,
+        no_vary_search: table.flag("no_vary_search"),
         cache_post,
         graphql: table.flag("graphql"),
         content_bytes_max: table.size("content_max"),
