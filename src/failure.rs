@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Extensions, HeaderMap, Method, StatusCode};
 
 use crate::http::{body::SharedError, method::is_idempotent};
 
@@ -128,6 +128,8 @@ pub struct UpstreamAnswer {
     pub status: StatusCode,
     /// Its fields, hop-by-hop ones removed.
     pub headers: HeaderMap,
+    /// What its head brought beside: a reason phrase of its own.
+    pub extensions: Extensions,
     /// Its body, whole. At most `error_bytes_max` of the upstream's config.
     pub body: Bytes,
 }

@@ -123,6 +123,7 @@ impl Vendor {
             return Err(Failure::from_answer(UpstreamAnswer {
                 status,
                 headers: fields,
+                extensions: http::Extensions::new(),
                 body: Bytes::from(owner.to_owned()),
             }));
         }

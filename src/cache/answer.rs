@@ -82,6 +82,11 @@ pub(super) fn from_stored(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    if let Some(aside) = stored.aside.as_ref().filter(|_| status == stored.status) {
+        // A part of a stored part has its status, too.
+        let is_whole = method != Method::HEAD && stored.part.is_none();
+        aside.say(&mut response, is_whole);
+    }
     Answer {
         response,
         note: Note {
@@ -211,6 +216,7 @@ fn without_copy(
         let mut response = Response::new(Body::full(answer.body.clone()));
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers.clone();
+        *response.extensions_mut() = answer.extensions.clone();
         return (response, Outcome::Error, failure.cause().as_str());
     }
     // RFC 9111 5.2.2.2: where a stored response may not be used without asking, and asking failed.

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{StatusCode, response};
+use http::{HeaderMap, StatusCode, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout_at;
 
 use super::{
+    aside::Aside,
     entry::{Entry, StoredResponse, with_places},
     fetch::Fetch,
     fetched::{Brought, Fetched, Reply, Streaming},
@@ -40,12 +41,20 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// What the store gets: a part put together with the one that is there already, where they belong together.
-    fn into_stored(self, body: Bytes, fetch: &Fetch) -> StoredResponse {
+    fn into_stored(
+        self,
+        body: Bytes,
+        trailers: Option<&HeaderMap>,
+        fetch: &Fetch,
+    ) -> StoredResponse {
         let route = &fetch.cache.route;
         let body = own(body);
         let is_part = self.head.status == StatusCode::PARTIAL_CONTENT;
         let part = is_part.then(|| Part::received(&fetch.parts.headers, &self.head.headers, &body));
+        // Behind a part there are none: they are about the whole.
+        let trailers = trailers.filter(|_| !is_part);
         let stored = StoredResponse {
+            aside: Aside::of(&self.head.extensions, trailers),
             status: self.head.status,
             headers: with_places(&self.head.headers),
             body,
@@ -88,10 +97,8 @@ impl Fetch {
             Brought::Response
         };
         if let Some(bytes) = body.bytes() {
-            let fetched = self
-                .store(arrival.into_stored(bytes, &self), vary, brought, attempts)
-                .await
-                .with_trailers(body.trailers());
+            let stored = arrival.into_stored(bytes, body.trailers(), &self);
+            let fetched = self.store(stored, vary, brought, attempts).await;
             return self.settle(fetched);
         }
         let (writer, along) = read_along::channel(body.exact_len(), WINDOW_BYTES);
@@ -99,6 +106,7 @@ impl Fetch {
             key: self.storage_key(&vary),
             vary: Arc::new(vary.clone()),
             head: Arc::new((arrival.head.status, arrival.head.headers.clone())),
+            aside: Aside::of(&arrival.head.extensions, None).map(Arc::from),
             age: arrival.facts.age(self.cache.shared.clock.now()),
             body: along.clone(),
             attempts,
@@ -117,8 +125,9 @@ impl Fetch {
                 writer.end(Ok(()));
             }
             Some(bytes) => {
-                self.store(arrival.into_stored(bytes, &self), vary, brought, attempts)
-                    .await;
+                let trailers = writer.collected_trailers();
+                let stored = arrival.into_stored(bytes, trailers.as_ref(), &self);
+                self.store(stored, vary, brought, attempts).await;
                 // Readers learn of the end only now: who asks again after it finds the response in the store.
                 writer.end(Ok(()));
             }
@@ -164,7 +173,6 @@ impl Fetch {
                         return None;
                     }
                 }
-                // For those who read along; a stored response is without (RFC 9110 6.5.1).
                 Some(Ok(Err(frame))) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         writer.trailers(trailers);

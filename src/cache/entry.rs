@@ -9,7 +9,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::{freshness::Facts, purge::Labels, range::Part, status::CACHE_STATUS, vary::Variants};
+use super::{
+    aside::Aside, freshness::Facts, purge::Labels, range::Part, status::CACHE_STATUS,
+    vary::Variants,
+};
 use crate::{
     clock::Timestamp,
     store::{DecodeError, Record},
@@ -67,6 +70,8 @@ pub struct StoredResponse {
     pub dead_at: Timestamp,
     /// What purges know it by.
     pub labels: Labels,
+    /// Reason phrase and trailers of its own.
+    pub aside: Option<Box<Aside>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,6 +99,7 @@ struct Added {
     /// The upstream counted it as a failure when it was stored.
     failing: bool,
     part: Option<Part>,
+    aside: Option<Box<Aside>>,
 }
 
 impl Added {
@@ -103,6 +109,7 @@ impl Added {
             labels: Labels::unknown(),
             failing: false,
             part: None,
+            aside: None,
         }
     }
 }
@@ -169,6 +176,7 @@ impl StoredResponse {
             labels: self.labels.clone(),
             failing: self.facts.failing,
             part: self.part.clone(),
+            aside: self.aside.clone(),
         }
     }
 
@@ -187,7 +195,8 @@ impl Record for Entry {
                     .iter()
                     .map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES)
                     .sum();
-                let rest = stored.url.len() + stored.body.len() + stored.labels.weight();
+                let aside = stored.aside.as_ref().map_or(0, |aside| aside.weight());
+                let rest = stored.url.len() + stored.body.len() + stored.labels.weight() + aside;
                 (ENTRY_BYTES + fields + rest) as u64
             }
             Self::Variants { variants, .. } => ENTRY_BYTES as u64 + variants.weight(),
@@ -268,6 +277,7 @@ impl Record for Entry {
                     request_time,
                     dead_at,
                     labels: added.labels,
+                    aside: added.aside,
                 }))
             }
         }
@@ -314,6 +324,8 @@ mod tests {
                 }
                 let time = Timestamp::from_secs(secs.into());
                 let initial_age = Duration::from_secs(u64::from(secs) % 1_000);
+                let mut reason = http::Extensions::new();
+                reason.insert(hyper::ext::ReasonPhrase::from_static(b"Own words"));
                 let (status, body) = (StatusCode::from_u16(status).unwrap(), Bytes::from(body));
                 StoredResponse {
                     status,
@@ -329,6 +341,7 @@ mod tests {
                     request_time: time,
                     dead_at: Timestamp::NEVER,
                     labels,
+                    aside: odd.then(|| Aside::of(&reason, Some(&headers))).flatten(),
                 }
             })
     }
@@ -362,7 +375,7 @@ mod tests {
         #[test]
         fn a_record_from_before_labels_is_read_as_known_by_nothing(stored in any_response()) {
             let facts = Facts { failing: false, ..stored.facts };
-            let stored = StoredResponse { facts, part: None, ..stored };
+            let stored = StoredResponse { facts, part: None, aside: None, ..stored };
             let mut meta = vec![FORMAT_WITHOUT_ADDED];
             meta.extend(postcard::to_stdvec(&stored.meta()).unwrap());
             let Entry::Response(read) = Entry::decode(&meta, stored.body.clone()).unwrap() else {

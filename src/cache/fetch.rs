@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     Joined, RouteCache,
     arrival::Arrival,
+    aside::Aside,
     ask::Asked,
     coalesce::{Guard, Permit},
     content::Content,
@@ -413,7 +414,6 @@ impl Fetch {
             brought,
             kept,
             attempts,
-            trailers: None,
         })
     }
 
@@ -463,6 +463,7 @@ impl Fetch {
                 dead_at: facts.dead_at(&route.policy),
                 facts,
                 labels: Labels::unknown(),
+                aside: Aside::of(&answer.extensions, None),
             };
             stored.labels = self.labels(&stored).await;
             let key = self.storage_key(&vary);

@@ -6,7 +6,8 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 
 use super::{
     answer::{self, Answer, Note},
-    entry::{Entry, StoredResponse},
+    aside::Aside,
+    entry::Entry,
     key::variant_key,
     lookup::spread,
     purge::Labels,
@@ -96,8 +97,6 @@ pub(super) struct Stored {
     /// False where the target was invalidated while it was fetched.
     pub(super) kept: bool,
     pub(super) attempts: u32,
-    /// For those who waited for it; what is stored is without (RFC 9110 6.5.1).
-    pub(super) trailers: Option<Arc<HeaderMap>>,
 }
 
 /// A response that arrives.
@@ -106,6 +105,8 @@ pub(super) struct Streaming {
     pub(super) key: Key,
     pub(super) vary: Arc<Vary>,
     pub(super) head: Arc<(StatusCode, HeaderMap)>,
+    /// Without trailers: the body brings them.
+    pub(super) aside: Option<Arc<Aside>>,
     pub(super) age: Duration,
     pub(super) body: ReadAlong,
     pub(super) attempts: u32,
@@ -129,35 +130,7 @@ fn selected(primary: &Key, vary: &Vary, request: &HeaderMap) -> Option<Key> {
     }
 }
 
-impl Fetched {
-    /// With the trailers of the body that was stored.
-    pub(super) fn with_trailers(self, trailers: Option<&HeaderMap>) -> Self {
-        match self {
-            Self::Stored(stored) => Self::Stored(Stored {
-                trailers: trailers.cloned().map(Arc::new),
-                ..stored
-            }),
-            other => other,
-        }
-    }
-}
-
 impl Stored {
-    /// Only behind the whole content of the response they came with.
-    fn add_trailers(&self, answer: &mut Answer, stored: &StoredResponse) {
-        let body = answer.response.body_mut();
-        let is_whole = body
-            .bytes()
-            .is_some_and(|bytes| bytes.len() == stored.body.len());
-        if let Some(trailers) = &self.trailers
-            && is_whole
-            && answer.response.status() == stored.status
-        {
-            let whole = std::mem::take(answer.response.body_mut());
-            *answer.response.body_mut() = whole.with_trailers(Some((**trailers).clone()));
-        }
-    }
-
     /// The answer to this request, or where to look instead.
     pub(super) fn conclude(
         &self,
@@ -201,16 +174,14 @@ impl Stored {
                 if self.brought == Brought::WholeForPart {
                     request.to_mut().remove(header::RANGE);
                 }
-                let mut answer = answer::from_stored(
+                Next::Answered(answer::from_stored(
                     &parts.method,
                     &request,
                     stored,
                     verdict.age,
                     &status,
                     note,
-                );
-                self.add_trailers(&mut answer, stored);
-                Next::Answered(answer)
+                ))
             }
             _ => Next::Again(selected),
         }
@@ -240,6 +211,9 @@ impl Streaming {
         } else {
             *code
         };
+        if let Some(aside) = self.aside.as_ref().filter(|_| !not_modified) {
+            aside.say(&mut response, false);
+        }
         *response.headers_mut() = headers.clone();
         let headers = response.headers_mut();
         if not_modified {

@@ -15,6 +15,7 @@
 
 mod answer;
 mod arrival;
+mod aside;
 mod ask;
 mod canonical;
 mod coalesce;

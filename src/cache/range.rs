@@ -430,6 +430,7 @@ pub(super) fn combined(older: &StoredResponse, newer: &StoredResponse) -> Option
             status,
             ..newer.facts
         },
+        aside: None,
         ..newer.clone()
     })
 }
@@ -479,6 +480,7 @@ mod tests {
             request_time: TIME,
             dead_at: Timestamp::NEVER,
             labels: Labels::default(),
+            aside: None,
         }
     }
 

@@ -164,6 +164,13 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// The trailers, if they have come.
+    pub(super) fn collected_trailers(&self) -> Option<HeaderMap> {
+        self.0.lock().trailers.clone()
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end(Err(BodyError::Abandoned));

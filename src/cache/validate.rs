@@ -228,6 +228,7 @@ mod tests {
             request_time: time,
             dead_at: Timestamp::NEVER,
             labels: crate::cache::Labels::default(),
+            aside: None,
         }
     }
 

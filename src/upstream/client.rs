@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, StatusCode, Uri, Version, header, uri::Authority, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, StatusCode, Uri, Version, header, uri::Authority, uri::PathAndQuery,
+};
+use hyper::ext::ReasonPhrase;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::{
@@ -161,6 +164,12 @@ fn received(
 ) -> Result<Response, Failure> {
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocols = response.headers().get(header::UPGRADE).cloned();
+    if response.status().canonical_reason().is_none() {
+        // RFC 9112 4: empty rather than words of hyper's, where the upstream had none.
+        let extensions = response.extensions_mut();
+        extensions.get_or_insert_with(|| ReasonPhrase::from_static(b""));
+    }
+    framing(response.headers_mut())?;
     hop::strip_response(response.headers_mut());
     if switched {
         // RFC 9110 15.2.2: only to what was asked for.
@@ -175,6 +184,28 @@ fn received(
         response.extensions_mut().insert(ours);
     }
     Ok(response.map(Body::received))
+}
+
+/// Which framing the body came in, said once. hyper has read it by the last coding and the first length.
+fn framing(headers: &mut HeaderMap) -> Result<(), Failure> {
+    // RFC 9112 7: any other coding would be left on the body, and nothing would say so any more.
+    let is_undone = |coding: &str| {
+        coding.eq_ignore_ascii_case("chunked") || coding.eq_ignore_ascii_case("identity")
+    };
+    if !hop::tokens(headers, &header::TRANSFER_ENCODING).all(is_undone) {
+        return Err(Failure::new(Cause::Protocol, Sent::MayHaveActed)
+            .with_source("a transfer coding that is not understood here"));
+    }
+    // RFC 9110 8.6: several that agree are one. Those that differ hyper has refused.
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).into_iter();
+    if let Some(first) = lengths.next().cloned()
+        && (lengths.next().is_some() || first.as_bytes().contains(&b','))
+    {
+        let one = first.as_bytes().split(|byte| *byte == b',').next();
+        let one = HeaderValue::from_bytes(one.unwrap_or_default().trim_ascii());
+        headers.insert(header::CONTENT_LENGTH, one.unwrap_or(first));
+    }
+    Ok(())
 }
 
 fn switched_unasked() -> Failure {

@@ -31,6 +31,7 @@ async fn issue(purges: &Purges, what: What, mode: Mode) -> Number {
 
 fn stored(tag: &str, epoch: Number) -> StoredResponse {
     StoredResponse {
+        aside: None,
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"body"),

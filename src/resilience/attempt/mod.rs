@@ -21,7 +21,8 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, StatusCode, header, response::Parts};
+use http::{Extensions, HeaderMap, Method, StatusCode, header, response::Parts};
+use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, timeout_at};
 use tower::{Layer, Service};
 
@@ -271,6 +272,7 @@ impl AttemptLayer {
             Ok(Ok(Read::Whole(body, _trailers))) => Failure::from_answer(UpstreamAnswer {
                 status: head.status,
                 headers: head.headers,
+                extensions: own_words(&head.extensions),
                 body,
             }),
             // The status alone says that it failed.
@@ -278,6 +280,15 @@ impl AttemptLayer {
         };
         failure.with_retry_after(retry_after)
     }
+}
+
+/// The reason phrase (RFC 9112 4) alone: other extensions belong to this attempt.
+fn own_words(head: &Extensions) -> Extensions {
+    let mut kept = Extensions::new();
+    if let Some(reason) = head.get::<ReasonPhrase>() {
+        kept.insert(reason.clone());
+    }
+    kept
 }
 
 /// RFC 9110 6.4.1: these have no content, whatever their fields say.
@@ -312,6 +323,7 @@ async fn whole(
         Some(cause) => Err(Failure::from_answer(UpstreamAnswer {
             status: head.status,
             headers: head.headers.clone(),
+            extensions: own_words(&head.extensions),
             body: bytes,
         })
         .with_cause(cause)),
