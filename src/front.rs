@@ -34,11 +34,13 @@ use tower::Service;
 use crate::{
     cache::{Answer, Cache, Note},
     clock::Clock,
-    config::{RouteConfig, ServerConfig},
+    config::{Network, RouteConfig, ServerConfig},
     failure::Cause,
     http::{
         Body, BodyError, Problem, Request, Response,
+        forwarded::{self, Forwarded},
         interim::Interims,
+        max_forwards::{self, is_last_hop},
         upgrade::{self, Switched, Upgrade},
         uri::normalize_path,
     },
@@ -73,6 +75,7 @@ struct Shared {
     transactions: TransactionLogger,
     clock: Clock,
     tunnels: Tunnels,
+    trusted_proxies: Vec<Network>,
     request_body_bytes_max: u64,
 }
 
@@ -93,6 +96,7 @@ impl Front {
             transactions,
             clock,
             tunnels,
+            trusted_proxies: server.trusted_proxies.clone(),
             request_body_bytes_max: server.request_body_bytes_max,
         }))
     }
@@ -120,6 +124,7 @@ impl Front {
     ) -> Answering {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
+        let told = forwarded::told(&self.0.trusted_proxies, client, &parts.headers);
         let arrival = |request_id| Arrival {
             started,
             client,
@@ -142,13 +147,25 @@ impl Front {
             let response = too_large(&sanitized, &parts);
             return self.refuse(&arrival(sanitized.request_id), &parts, response);
         }
+        let host = sanitized.host().clone();
         let arrival = arrival(sanitized.request_id);
+        if is_last_hop(&parts.method, &mut parts.headers) {
+            let response = max_forwards::answer(mounted.route.methods.as_deref());
+            return self.answer_here(&arrival, Some(mounted), &parts, Outcome::Refused, response);
+        }
         mounted.route.request_headers.apply(&mut parts.headers);
         let mut request = Request::from_parts(parts, limited(body, self.0.request_body_bytes_max));
+        let tell = |request: &mut Request| {
+            let forwarded = Forwarded::new(mounted.route.forwarded, client, &host, told);
+            if let Some(forwarded) = forwarded {
+                request.extensions_mut().insert(forwarded);
+            }
+        };
         if let Some(offered) = &sanitized.upgrade
             && let Some(upgrade) = upgrade::allowed(offered, &mounted.route.upgrade)
             && request.body().is_end_stream()
         {
+            tell(&mut request);
             return self.upgrade(arrival, Arc::clone(mounted), request, upgrade);
         }
         if let Some(answer) = mounted.cache.at_once(&request) {
@@ -159,6 +176,7 @@ impl Front {
             };
             return Answering::AtOnce(Some(self.finish(&arrival, line, Some(mounted), answer)));
         }
+        tell(&mut request);
         request
             .headers_mut()
             .insert(X_REQUEST_ID, arrival.request_id.clone());
@@ -212,25 +230,11 @@ impl Front {
     }
 
     fn no_place(&self, arrival: &Arrival, mounted: &Mounted, parts: &Parts) -> Answering {
-        let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+        let response = Problem::new(StatusCode::SERVICE_UNAVAILABLE)
             .detail("too many upgraded connections are open at the moment")
             .request_id(arrival.request_id.clone())
             .response(&parts.method, &parts.headers);
-        let status = HeaderValue::from_static("larder; detail=refused");
-        response.headers_mut().append(CACHE_STATUS, status);
-        let answer = Answer {
-            response,
-            note: Note {
-                cause: Some(Cause::Overloaded),
-                ..Note::new(Outcome::Error)
-            },
-        };
-        let line = Line {
-            method: &parts.method,
-            target: &parts.uri,
-            version: parts.version,
-        };
-        Answering::AtOnce(Some(self.finish(arrival, line, Some(mounted), answer)))
+        self.answer_here(arrival, Some(mounted), parts, Outcome::Error, response)
     }
 
     /// The answer of disk or upstream. A defect on the way costs one request, not the connection.
@@ -254,20 +258,32 @@ impl Front {
         self.finish(&arrival, line, Some(&mounted), answer)
     }
 
-    fn refuse(&self, arrival: &Arrival, parts: &Parts, mut response: Response) -> Answering {
+    fn refuse(&self, arrival: &Arrival, parts: &Parts, response: Response) -> Answering {
+        self.answer_here(arrival, None, parts, Outcome::Refused, response)
+    }
+
+    /// An answer that is made here, past every cache.
+    fn answer_here(
+        &self,
+        arrival: &Arrival,
+        mounted: Option<&Mounted>,
+        parts: &Parts,
+        outcome: Outcome,
+        mut response: Response,
+    ) -> Answering {
         // No cache was asked; that too is said (RFC 9211 2).
         let status = HeaderValue::from_static("larder; detail=refused");
         response.headers_mut().append(CACHE_STATUS, status);
         let answer = Answer {
             response,
-            note: Note::new(Outcome::Refused),
+            note: Note::new(outcome),
         };
         let line = Line {
             method: &parts.method,
             target: &parts.uri,
             version: parts.version,
         };
-        Answering::AtOnce(Some(self.finish(arrival, line, None, answer)))
+        Answering::AtOnce(Some(self.finish(arrival, line, mounted, answer)))
     }
 
     /// The route's own fields, the request's name, the counters and the log line.
@@ -351,7 +367,8 @@ fn mounted<'t>(
         .detail(detail)
         .request_id(sanitized.request_id.clone())
         .response(&parts.method, &parts.headers);
-    if let Some(allow) = allow.and_then(|allow| allow_field(&allow)) {
+    if let Some(allow) = allow {
+        let allow = max_forwards::allow(Some(&allow));
         response.headers_mut().insert(header::ALLOW, allow);
     }
     Err(response)
@@ -401,11 +418,6 @@ fn normalize(parts: &mut Parts) {
     if let Ok(uri) = target.parse() {
         parts.uri = uri;
     }
-}
-
-fn allow_field(methods: &[Method]) -> Option<HeaderValue> {
-    let names: Vec<_> = methods.iter().map(Method::as_str).collect();
-    HeaderValue::try_from(names.join(", ")).ok()
 }
 
 /// A body of unknown length is cut off at the limit; one of known length was judged before.

@@ -10,7 +10,7 @@ use crate::{
     cache::{self, Cache, FetchService},
     config::RouteConfig,
     front::Mounted,
-    http::Request,
+    http::{Request, forwarded::Forwarded},
     observe::Metrics,
     upstream::Upstream,
 };
@@ -41,6 +41,8 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
         ServiceBuilder::new()
             // Below the cache, so that keys and invalidation speak of what clients ask for.
             .map_request(move |request| rewrite(&rewritten, request))
+            // Below the cache too: what tells of one client is no part of what others share.
+            .map_request(tell_of_client)
             // Whatever prints a request from here on prints these as "Sensitive".
             .layer(SetSensitiveRequestHeadersLayer::new([
                 header::AUTHORIZATION,
@@ -57,6 +59,14 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
             .layer(upstream.attempt_layer())
             .service(upstream.balance()),
     )
+}
+
+/// What the route tells the upstream about the client behind this request.
+fn tell_of_client(mut request: Request) -> Request {
+    if let Some(forwarded) = request.extensions_mut().remove::<Forwarded>() {
+        forwarded.apply(request.headers_mut());
+    }
+    request
 }
 
 /// The path as the upstream knows it.

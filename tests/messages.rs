@@ -286,3 +286,15 @@ async fn over_http_2_a_length_is_said_once_too() {
     assert_eq!(reply.text(), "ok");
     assert_eq!(reply.headers.get_all("content-length").iter().count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_have_hundreds_of_fields() {
+    let origin = RawOrigin::start().await;
+    let proxy = proxy(&origin).await;
+    let fields: String = (0..500).map(|nth| format!("X-{nth}: {nth}\r\n")).collect();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{fields}Content-Length: 0\r\n\r\n");
+    let got = exchanged(&origin, &proxy, &get("/a"), answer.as_bytes()).await;
+    assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got}");
+    assert_eq!(lines(&got, "x-499"), ["499"]);
+}

@@ -28,6 +28,7 @@ use crate::{
     http::{
         Body, Request, Response,
         fetch::{Reads, WholeIf},
+        forwarded::Forwarded,
         interim::Interim,
     },
 };
@@ -155,9 +156,13 @@ impl Fetch {
         request
             .extensions_mut()
             .insert(self.whole_if(asks_for_part));
-        // To whoever led here, if anybody did; followers and refreshes get none.
-        if let Some(interim) = self.parts.extensions.get::<Interim>() {
+        // To and of whoever led here, if anybody did; followers and refreshes have neither.
+        let client = &self.parts.extensions;
+        if let Some(interim) = client.get::<Interim>() {
             request.extensions_mut().insert(interim.clone());
+        }
+        if let Some(forwarded) = client.get::<Forwarded>() {
+            request.extensions_mut().insert(forwarded.clone());
         }
         cache.below.clone().oneshot(request).await
     }

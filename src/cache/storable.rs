@@ -12,14 +12,17 @@
 //! - `no-store` and `private` end the decision unless the route overrides in writing.
 //! - `Authorization` is never overridden: only the origin (3.5) or the route's key, which then holds it, shares.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
     control::RequestDirectives,
     freshness::{Facts, is_heuristically_cacheable},
     vary::Vary,
 };
-use crate::config::RouteConfig;
+use crate::{
+    config::{ForwardedPolicy, RouteConfig},
+    http::forwarded,
+};
 
 /// Why a response is not stored. The word is shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,11 +148,21 @@ pub(super) fn storable(
     }
     match Vary::parse(response) {
         Vary::Anything => Err(NotStored::VaryAnything),
+        vary if tells_of_client(route, &vary) => Err(NotStored::VaryAnything),
         vary if response.contains_key(header::CONTENT_ENCODING) => {
             Ok(vary.and(header::ACCEPT_ENCODING))
         }
         vary => Ok(vary),
     }
+}
+
+/// Whether a response varies by what the upstream is told about its client: put on below the cache, it is in no key.
+fn tells_of_client(route: &RouteConfig, vary: &Vary) -> bool {
+    let Vary::Fields(fields) = vary else {
+        return false;
+    };
+    let mut names = fields.iter().map(HeaderName::as_str);
+    route.forwarded != ForwardedPolicy::Off && names.any(forwarded::is_about_client)
 }
 
 /// Whether a request carries credentials that the route's key does not hold (RFC 9111 3.5).

@@ -8,6 +8,7 @@
 mod compile;
 pub mod keys;
 pub mod model;
+mod network;
 mod reader;
 pub mod reference;
 mod report;
@@ -28,6 +29,7 @@ use self::{
     report::Findings,
 };
 pub use model::*;
+pub use network::{Network, NetworkError};
 pub use report::{ConfigErrors, Finding, Place, Severity};
 pub use tags::{RouteTags, TagError, TagTemplate};
 

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::{
+    network::Network,
     report::Finding,
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},
@@ -55,6 +56,8 @@ pub struct ServerConfig {
     pub request_body_bytes_max: u64,
     /// Streams at once per HTTP/2 connection. Default: 128.
     pub http2_streams_max: u32,
+    /// Whose `Forwarded` and `X-Forwarded-*` are believed. Default: nobody's.
+    pub trusted_proxies: Vec<Network>,
     /// How long a shutdown waits for requests under way. Default: 10s.
     pub drain_for: Duration,
     /// Upgraded connections at once; more are answered 503. Default: 1,024.
@@ -381,6 +384,8 @@ pub struct RouteConfig {
     pub upgrade: Vec<Box<str>>,
     /// An upgraded connection that is silent for this long is closed. Default: 1h.
     pub upgrade_idle_timeout: Duration,
+    /// What the upstream is told about the client. Default: nothing.
+    pub forwarded: ForwardedPolicy,
     /// Changes to the request, before the cache sees it.
     pub request_headers: HeaderEdits,
     /// Changes to every answer of this route.
@@ -403,6 +408,20 @@ pub struct RouteConfig {
     pub content_bytes_max: u64,
     /// What its answers can be purged by.
     pub tags: RouteTags,
+}
+
+/// `route.forwarded`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedPolicy {
+    /// Nothing.
+    #[default]
+    Off,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
+    XForwarded,
+    /// What a trusted proxy sent, as it came.
+    Keep,
 }
 
 /// A `host` of a route.

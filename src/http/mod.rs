@@ -3,8 +3,10 @@
 pub mod body;
 pub mod date;
 pub mod fetch;
+pub mod forwarded;
 pub mod hop;
 pub mod interim;
+pub mod max_forwards;
 pub mod method;
 pub mod problem;
 pub mod upgrade;

@@ -35,6 +35,7 @@ fn config() -> ServerConfig {
         http2_streams_max: 10,
         drain_for: Duration::from_secs(10),
         tunnels_max: 1024,
+        trusted_proxies: Vec::new(),
         fetches_max: 10,
     }
 }

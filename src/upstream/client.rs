@@ -53,6 +53,8 @@ const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
 /// … and is dead without one for this long.
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most response fields over HTTP/1.1; hyper's own 100 is less than some servers send.
+const HTTP1_FIELDS_MAX: usize = 1000;
 /// Largest response head over HTTP/2; hyper's own 16 KiB is less than it takes over HTTP/1.1.
 const HTTP2_HEADER_BYTES_MAX: u32 = 64 * 1024;
 
@@ -90,6 +92,7 @@ impl EndpointClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(upstream.pool_idle_timeout)
             .pool_max_idle_per_host(upstream.pool_idle_max)
+            .http1_max_headers(HTTP1_FIELDS_MAX)
             .http2_only(upstream.protocol == UpstreamProtocol::Http2)
             .http2_max_header_list_size(HTTP2_HEADER_BYTES_MAX)
             .http2_keep_alive_interval(HTTP2_PING_EVERY)

@@ -1,8 +1,12 @@
 //! `[server]`, `[admin]`, `[store]`, `[log]`: what the process as a whole needs.
 
+use toml::de::DeValue;
+
 use crate::config::{
-    AdminConfig, LogConfig, LogFormat, ServerConfig, StoreConfig, TransactionLog, reader::Table,
-    values,
+    AdminConfig, LogConfig, LogFormat, Network, NetworkError, ServerConfig, StoreConfig,
+    TransactionLog,
+    reader::Table,
+    values::{self, Complaint, Parsed},
 };
 
 /// hyper reads heads into a buffer of at least this size.
@@ -26,10 +30,20 @@ pub(super) fn server(table: &Table<'_>) -> ServerConfig {
         headers_max: table.count("headers_max"),
         request_body_bytes_max: table.size("request_body_max"),
         http2_streams_max: table.count("http2_streams_max"),
+        trusted_proxies: table.list("trusted_proxies", network),
         drain_for: table.duration("drain_for"),
         tunnels_max: table.count("tunnels_max"),
         fetches_max: table.count("fetches_max"),
     }
+}
+
+fn network(value: &DeValue<'_>) -> Parsed<Network> {
+    let text = values::line(value)?;
+    text.parse().map_err(|error: NetworkError| {
+        Complaint::new(format!("`{text}` {error}")).hint(
+            "write an address (\"192.0.2.1\") or a network (\"10.0.0.0/8\", \"2001:db8::/32\")",
+        )
+    })
 }
 
 pub(super) fn admin(table: &Table<'_>) -> Option<AdminConfig> {

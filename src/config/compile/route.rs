@@ -8,8 +8,8 @@ use toml::de::DeValue;
 use super::{headers, report_unknown_name, tags};
 use crate::{
     config::{
-        Fallback, HostPattern, KeyConfig, ParameterPattern, Policy, QueryKey, RouteConfig,
-        UpstreamConfig, UpstreamHost, UpstreamProtocol,
+        Fallback, ForwardedPolicy, HostPattern, KeyConfig, ParameterPattern, Policy, QueryKey,
+        RouteConfig, UpstreamConfig, UpstreamHost, UpstreamProtocol,
         reader::Table,
         template::{PathRewrite, PathTemplate},
         values::{self, Complaint, Parsed, listed},
@@ -159,6 +159,12 @@ fn compile(
         rewrite,
         upgrade,
         upgrade_idle_timeout,
+        forwarded: match table.word("forwarded") {
+            "forwarded" => ForwardedPolicy::Forwarded,
+            "x-forwarded" => ForwardedPolicy::XForwarded,
+            "keep" => ForwardedPolicy::Keep,
+            _ => ForwardedPolicy::Off,
+        },
         request_headers,
         response_headers,
         fallback,
