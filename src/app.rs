@@ -30,6 +30,7 @@ use crate::{
     upstream::{Upstream, UpstreamError},
 };
 
+mod operations;
 mod report;
 
 use report::{Report, Sampled};
@@ -199,6 +200,7 @@ impl App {
         let admin_shutdown = Shutdown::new();
         let admin = self.admin.map(|admin| {
             tokio::spawn(admin.serve(
+                self.report.clone(),
                 self.report.clone(),
                 self.metrics.clone(),
                 admin_shutdown.clone(),

@@ -1,16 +1,18 @@
 //! Admin: what operators and their tools read, on an address of its own.
 //!
-//! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`. Everything shown comes through [`StatusSource`] and the metrics;
-//! this module reads no layer and changes nothing.
+//! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`. Everything shown comes through
+//! [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
 //!
 //! # Invariants
 //!
 //! - With a token, nothing but the two probes is shown without it; it is compared in constant time.
 //! - Without one (then the address is a loopback one) only requests that name this machine are answered, so that a
 //!   website in the operator's browser cannot read along (DNS rebinding).
+//! - What changes something has to be declared as JSON, so that no website can send it for the operator (CSRF).
 //! - It goes on answering while the proxy drains: give it a [`Shutdown`] of its own, begun last.
 
 mod guard;
+mod operations;
 mod routes;
 pub mod status;
 
@@ -18,6 +20,9 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper_util::service::TowerToHyperService;
 
+pub use operations::{
+    ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging,
+};
 pub use status::{
     BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus, UpstreamStatus,
 };
@@ -70,10 +75,11 @@ impl Admin {
     pub async fn serve(
         self,
         status: Arc<dyn StatusSource>,
+        operations: Arc<dyn Operations>,
         metrics: Metrics,
         shutdown: Shutdown,
     ) -> DrainReport {
-        let router = routes::router(status, metrics, self.guard);
+        let router = routes::router(status, operations, metrics, self.guard);
         let service = TowerToHyperService::new(router);
         self.listener
             .serve(move |_| service.clone(), shutdown)

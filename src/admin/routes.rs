@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Body,
-    extract::State,
+    body::{Body, Bytes},
+    extract::{State, rejection::BytesRejection},
     middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -26,6 +26,7 @@ use tower_http::{
 
 use super::{
     guard::{self, Guard},
+    operations::{self, Operations},
     status::StatusSource,
 };
 use crate::{
@@ -34,22 +35,30 @@ use crate::{
     observe::{Metrics, metrics},
 };
 
-/// Nothing here reads a body yet.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A thousand orders to purge, each with a URL of a kilobyte.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
 struct Shown {
     status: Arc<dyn StatusSource>,
+    operations: Arc<dyn Operations>,
     metrics: Metrics,
 }
 
-pub(super) fn router(status: Arc<dyn StatusSource>, metrics: Metrics, guard: Guard) -> Router {
+pub(super) fn router(
+    status: Arc<dyn StatusSource>,
+    operations: Arc<dyn Operations>,
+    metrics: Metrics,
+    guard: Guard,
+) -> Router {
     let probes = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz));
     let guarded = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/api/v1/status", get(status_json))
+        .route("/api/v1/purge", post(purge))
+        .route("/api/v1/purges", get(purges))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
         .layer(middleware::from_fn_with_state(guard, guard::check));
@@ -58,7 +67,11 @@ pub(super) fn router(status: Arc<dyn StatusSource>, metrics: Metrics, guard: Gua
     guarded
         .merge(probes)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Shown { status, metrics })
+        .with_state(Shown {
+            status,
+            operations,
+            metrics,
+        })
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(|_| {
             tracing::error!("the admin listener survived a defect of ours");
@@ -117,9 +130,51 @@ async fn status_json(State(shown): State<Shown>) -> impl IntoResponse {
     Json(shown.status.status())
 }
 
+/// Changes something, so it is asked for as JSON and told in words what it lacks.
+async fn purge(
+    State(shown): State<Shown>,
+    headers: HeaderMap,
+    content: Result<Bytes, BytesRejection>,
+) -> Response {
+    let refuse = |status, detail: String| {
+        problem(
+            &Problem::new(status).detail(detail),
+            &Method::POST,
+            &headers,
+        )
+    };
+    if !operations::is_json(&headers) {
+        let detail = "send the order as JSON, with `Content-Type: application/json`";
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail.to_owned());
+    }
+    let content = match content {
+        Ok(content) => content,
+        Err(rejection) => return refuse(rejection.status(), rejection.body_text()),
+    };
+    let (orders, is_list) = match operations::orders(&content) {
+        Ok(orders) => orders,
+        Err(detail) => return refuse(StatusCode::BAD_REQUEST, detail),
+    };
+    match shown.operations.purge(orders).await {
+        Err(refused) => refuse(refused.status(), refused.to_string()),
+        Ok(done) => match &done[..] {
+            [one] if !is_list => Json(one).into_response(),
+            all => Json(serde_json::json!({ "purges": all })).into_response(),
+        },
+    }
+}
+
+/// The latest purges.
+async fn purges(State(shown): State<Shown>) -> impl IntoResponse {
+    let purges = shown.operations.purges(operations::LISTED_MAX);
+    Json(serde_json::json!({ "purges": purges }))
+}
+
 async fn not_found(method: Method, headers: HeaderMap) -> Response {
     let nothing = Problem::new(StatusCode::NOT_FOUND)
-        .detail("there are /livez, /readyz, /metrics and /api/v1/status");
+        .detail(
+        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/purges and, by POST, /api/v1/purge",
+    );
     problem(&nothing, &method, &headers)
 }
 

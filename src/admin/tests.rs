@@ -42,6 +42,30 @@ impl StatusSource for Fixed {
     }
 }
 
+impl Operations for Fixed {
+    fn purge(&self, orders: Vec<PurgeOrder>) -> Purging<'_> {
+        let done = |order: PurgeOrder| match order.tag.as_deref() {
+            None => Err(PurgeRefused::Unclear("say a tag".to_owned())),
+            Some("lost") => Err(PurgeRefused::Undurable("the disk is full".to_owned())),
+            Some(tag) => Ok(PurgeDone {
+                number: 7,
+                mode: order.mode,
+                what: serde_json::json!({ "tag": tag }),
+            }),
+        };
+        Box::pin(std::future::ready(orders.into_iter().map(done).collect()))
+    }
+
+    fn purges(&self, limit: usize) -> Vec<PurgeDone> {
+        let done = PurgeDone {
+            number: limit as u64,
+            mode: PurgeMode::Hard,
+            what: serde_json::json!({ "all": true }),
+        };
+        vec![done]
+    }
+}
+
 struct Running {
     address: SocketAddr,
     shutdown: Shutdown,
@@ -63,7 +87,8 @@ impl Running {
             http::StatusCode::OK,
             Duration::from_millis(1),
         );
-        let task = tokio::spawn(admin.serve(Arc::new(Fixed(readiness)), metrics, shutdown.clone()));
+        let fixed = Arc::new(Fixed(readiness));
+        let task = tokio::spawn(admin.serve(fixed.clone(), fixed, metrics, shutdown.clone()));
         Self {
             address,
             shutdown,
@@ -73,8 +98,18 @@ impl Running {
 
     /// Head and body of the answer.
     async fn ask(&self, line: &str, fields: &str) -> (String, String) {
+        self.ask_with(line, fields, "").await
+    }
+
+    async fn post(&self, path: &str, fields: &str, content: &str) -> (String, String) {
+        let fields = format!("{fields}content-length: {}\r\n", content.len());
+        self.ask_with(&format!("POST {path}"), &fields, content)
+            .await
+    }
+
+    async fn ask_with(&self, line: &str, fields: &str, content: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{fields}\r\n");
+        let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{fields}\r\n{content}");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer))
@@ -213,5 +248,81 @@ async fn metrics_are_openmetrics_text() {
         "{body}"
     );
     assert!(body.ends_with("# EOF\n"), "{body}");
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn a_purge_is_ordered_as_json_and_told_what_it_came_to() {
+    const JSON: &str = "host: localhost\r\ncontent-type: application/json; charset=utf-8\r\n";
+    let admin = Running::start(None, Ok(()));
+    let one = serde_json::json!({"number": 7, "mode": "hard", "what": {"tag": "a"}});
+    let several = serde_json::json!({"purges": [one]});
+    for (name, fields, content, status, want) in [
+        (
+            "one",
+            JSON,
+            r#"{"tag": "a", "mode": "hard"}"#,
+            "200",
+            Some(&one),
+        ),
+        (
+            "a list",
+            JSON,
+            r#"{"purges": [{"tag": "a", "mode": "hard"}]}"#,
+            "200",
+            Some(&several),
+        ),
+        ("unclear", JSON, r#"{"route": "a"}"#, "400", None),
+        ("no order", JSON, "[]", "400", None),
+        ("not durable", JSON, r#"{"tag": "lost"}"#, "503", None),
+        (
+            "as a form would send it",
+            LOCAL,
+            r#"{"tag": "a"}"#,
+            "415",
+            None,
+        ),
+        (
+            "for a website that rebinds its name",
+            "host: evil.example\r\ncontent-type: application/json\r\n",
+            r#"{"tag": "a"}"#,
+            "403",
+            None,
+        ),
+    ] {
+        let (head, body) = admin.post("/api/v1/purge", fields, content).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{name}: {head}"
+        );
+        if let Some(want) = want {
+            assert_eq!(
+                &serde_json::from_str::<Value>(&body).unwrap(),
+                want,
+                "{name}"
+            );
+        }
+    }
+    let large = format!("{{\"tag\": \"{}\"}}", "a".repeat(2 << 20));
+    let (head, _) = admin.post("/api/v1/purge", JSON, &large).await;
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    let (head, _) = admin.ask("GET /api/v1/purge", LOCAL).await;
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    let (_, body) = admin.ask("GET /api/v1/purges", LOCAL).await;
+    let listed = serde_json::from_str::<Value>(&body).unwrap();
+    assert_eq!(listed["purges"][0]["number"], 100);
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_token_nobody_purges_without_it() {
+    let admin = Running::start(Some("s3cret"), Ok(()));
+    for (token, status) in [("", "401"), ("authorization: Bearer s3cret\r\n", "200")] {
+        let fields = format!("{LOCAL}content-type: application/json\r\n{token}");
+        let (head, _) = admin
+            .post("/api/v1/purge", &fields, r#"{"tag": "a"}"#)
+            .await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    }
     admin.stop().await;
 }

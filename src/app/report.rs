@@ -140,6 +140,7 @@ impl Report {
             sample_upstream(upstream, samples);
         }
         self.sample_store(samples);
+        self.sample_purges(samples);
         let gauge = |samples: &mut Samples, name, help, value: usize| {
             samples.gauge(name, help, &[], value as f64);
         };
@@ -172,6 +173,34 @@ impl Report {
             "Accepts that failed",
             &[],
             self.listener.accept_errors(),
+        );
+    }
+
+    fn sample_purges(&self, samples: &mut Samples) {
+        let stats = self.cache.purges().stats();
+        for (kind, mode, count) in stats.issued {
+            let labels = [("kind", kind), ("mode", mode.as_str())];
+            samples.counter("purges", "Purges issued", &labels, count);
+        }
+        for (mode, count) in stats.met {
+            samples.counter(
+                "purged_lookups",
+                "Lookups of a stored response that found it purged",
+                &[("mode", mode.as_str())],
+                count,
+            );
+        }
+        samples.gauge(
+            "purges_remembered",
+            "Things remembered as purged",
+            &[],
+            stats.remembered as f64,
+        );
+        samples.counter(
+            "purges_undurable",
+            "Times purges could not be written to their log",
+            &[],
+            stats.undurable,
         );
     }
 

@@ -110,7 +110,7 @@ impl RouteCache {
             return Found::nothing(*primary, false);
         };
         let Entry::Variants { variants, .. } = &*entry else {
-            return self.judged(*primary, entry, method, headers);
+            return self.judged_or_dropped(*primary, &entry, method, headers);
         };
         let Some(key) = variants.select(primary, headers) else {
             return Found::nothing(
@@ -120,10 +120,26 @@ impl RouteCache {
         };
         match store.load_within(&key, within).await {
             Some(entry) if matches!(*entry, Entry::Response(_)) => {
-                self.judged(key, entry, method, headers)
+                self.judged_or_dropped(key, &entry, method, headers)
             }
             _ => Found::nothing(key, true),
         }
+    }
+
+    /// [`RouteCache::judged`], and what was purged hard is removed. Only where the request will not look again: it is to know why
+    /// there is nothing.
+    fn judged_or_dropped(
+        &self,
+        key: Key,
+        entry: &Arc<Entry>,
+        method: &Method,
+        request: &HeaderMap,
+    ) -> Found {
+        let found = self.judged(key, Arc::clone(entry), method, request);
+        if found.purged && found.copy.is_none() {
+            self.shared.drop_purged(&key, entry);
+        }
+        found
     }
 
     fn judged(&self, key: Key, entry: Arc<Entry>, method: &Method, request: &HeaderMap) -> Found {
@@ -141,7 +157,6 @@ impl RouteCache {
             .purges
             .mode_of(stored, &self.route.upstream.name);
         if mode == Some(Mode::Hard) {
-            self.shared.drop_purged(&key, &entry);
             return Found {
                 purged: true,
                 ..Found::nothing(key, false)

@@ -70,6 +70,7 @@ pub use self::{
     label::url_of,
     purge::{
         Issued, LABEL_BYTES_MAX, Labels, Mode, Number, Purge, PurgeStats, Purges, Undurable, What,
+        host_label,
     },
     storable::NotStored,
 };

@@ -1,7 +1,9 @@
 //! The command line: one file per command. Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 
+mod admin_client;
 mod check;
 mod dev;
+mod purge;
 mod serve;
 mod stub;
 
@@ -29,6 +31,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Look a configuration over: all errors at once, or what it will do
     Check(check::CheckArgs),
+    /// Declare stored answers of a running proxy stale, or void
+    Purge(purge::PurgeArgs),
     /// Play the vendor: data that changes, faults that can be switched on
     Stub(stub::StubArgs),
 }
@@ -62,6 +66,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Purge(args) => purge::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Stub(args) => run_stub(args),
     };

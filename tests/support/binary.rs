@@ -89,6 +89,11 @@ impl Binary {
         value.parse().expect("a sample is a number")
     }
 
+    /// Where its admin API is.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.addr()
+    }
+
     /// Waits until `records` at least were written and all that was written is durable.
     pub async fn durable(&self, records: f64) {
         within(PATIENCE, "everything is flushed", async {

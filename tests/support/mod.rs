@@ -179,6 +179,11 @@ impl Proxy {
         self.client.get(path).await
     }
 
+    /// Speaks to the admin API.
+    pub fn admin_client(&self) -> Client {
+        Client::new(self.admin)
+    }
+
     /// What `/api/v1/status` says.
     pub async fn status(&self) -> serde_json::Value {
         let reply = Client::new(self.admin).get("/api/v1/status").await;

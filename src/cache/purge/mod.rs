@@ -31,12 +31,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub(super) use self::tags::{
-    groups_invalidated, groups_of, host_label, labels_of_head, tags_of_body,
-};
+pub(super) use self::tags::{groups_invalidated, groups_of, labels_of_head, tags_of_body};
 pub use self::{
     labels::Labels,
     log::Undurable,
+    tags::host_label,
     what::{Mode, Number, Purge, What},
 };
 use self::{

@@ -90,7 +90,7 @@ pub(in crate::cache) fn labels_of_head(
 }
 
 /// A host as labels and purges have it: in lower case, without its port.
-pub(in crate::cache) fn host_label(host: &str) -> Box<str> {
+pub fn host_label(host: &str) -> Box<str> {
     let name = match host.rsplit_once(':') {
         // The colon belongs to an IPv6 address.
         Some((name, port)) if !port.ends_with(']') => name,
