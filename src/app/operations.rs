@@ -10,7 +10,7 @@ use crate::{
     admin::{Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging},
     cache::{self, LABEL_BYTES_MAX, Mode, What},
     config::{Config, RouteConfig},
-    http::uri::normalize_path,
+    http::uri::{normalize_path, normalize_query},
     route::{Match, RoutePattern, RouteTable},
 };
 
@@ -297,7 +297,7 @@ fn prefix_of(text: &str) -> Result<What, String> {
         );
     }
     let path = match path.split_once('?') {
-        Some((path, query)) => format!("{}?{query}", normalize_path(path)),
+        Some((path, query)) => format!("{}?{}", normalize_path(path), normalize_query(query)),
         None => normalize_path(path).into_owned(),
     };
     Ok(What::Prefix {
@@ -405,7 +405,7 @@ mod tests {
             (r#"{"prefix": "/prices/"}"#, vec![prefix(None, "/prices/")]),
             (
                 r#"{"prefix": "/%70rices?a=%70"}"#,
-                vec![prefix(None, "/prices?a=%70")],
+                vec![prefix(None, "/prices?a=p")],
             ),
             (
                 r#"{"prefix": "Shop.example:80/a"}"#,

@@ -10,7 +10,7 @@ use super::{
     fetch::Fetch,
     fetched::{Fetched, Next},
     key::{self, kept_path_and_query},
-    purge::{Labels, What, host_label, labels_of_head, tags_of_body},
+    purge::{Labels, What, host_label, labels_of_head, one_spelling, tags_of_body},
 };
 use crate::config::RouteConfig;
 
@@ -68,7 +68,7 @@ pub fn url_of(route: &RouteConfig, uri: &Uri, headers: &HeaderMap) -> What {
     What::Url {
         upstream: Box::from(&*route.upstream.name),
         host: host.map(host_label),
-        target: kept_path_and_query(&route.key, uri).into(),
+        target: one_spelling(&kept_path_and_query(&route.key, uri)).into(),
     }
 }
 

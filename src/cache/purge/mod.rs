@@ -20,6 +20,7 @@ mod tags;
 mod what;
 
 use std::{
+    borrow::Cow,
     io,
     path::Path,
     sync::{
@@ -49,6 +50,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Policy,
+    http::uri::normalize_query,
     observe::{Alert, Alerts},
 };
 
@@ -198,7 +200,7 @@ impl Purges {
         let subject = Subject {
             labels,
             upstream,
-            url,
+            url: &one_spelling(url),
         };
         let mode = self.remembered.verdict(&subject);
         match mode {
@@ -336,6 +338,17 @@ impl Remembered {
             owner: None,
             runbook: None,
         });
+    }
+}
+
+/// Path and query as the key compares them: where the whole query counts it is stored as the first client spelled it.
+pub(super) fn one_spelling(target: &str) -> Cow<'_, str> {
+    let Some((path, query)) = target.split_once('?') else {
+        return Cow::Borrowed(target);
+    };
+    match normalize_query(query) {
+        Cow::Borrowed(_) => Cow::Borrowed(target),
+        Cow::Owned(query) => Cow::Owned(format!("{path}?{query}")),
     }
 }
 

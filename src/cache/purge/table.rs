@@ -51,7 +51,7 @@ struct Latest([Number; Mode::ALL.len()]);
 pub(super) struct Subject<'a> {
     pub(super) labels: &'a Labels,
     pub(super) upstream: &'a str,
-    /// Path and query, as stored.
+    /// Path and query, in the spelling of keys.
     pub(super) url: &'a str,
 }
 

@@ -49,7 +49,7 @@ pub enum What {
         /// In lower case, without a port. `None`: of every host.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<Box<str>>,
-        /// Path and the query that counts, as stored.
+        /// Path and the query that counts, in the spelling of keys.
         target: Box<str>,
     },
     /// Those whose path and query begin so.
