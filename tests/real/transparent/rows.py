@@ -216,7 +216,7 @@ def asks(rows):
             # Node and the ASGI servers have a mind of their own about bytes that are no text, and about methods.
             if "absolute-form" in subject and server != "script":
                 continue
-            rows.add(server, subject, one, clients=clients, short=m == n % 2)
+            rows.add(server, subject, one, clients=clients, short=m == n % 3)
 
 
 def sequences(rows):
@@ -296,7 +296,7 @@ def rest(rows):
     clients = ["curl", "raw", "requests", "node-http", "httpx", "aiohttp", "curl-h2", "fetch"]
     for subject, fields in {**conditions, **ranges}.items():
         for path, what in ((thing, "asked about"), (kept, "kept")):
-            rows.add("node", f"{subject}, nothing stored, {what}", call(path, *fields), clients=clients)
+            rows.add("node", f"{subject}, nothing stored, {what}", call(path, *fields), clients=clients, short=what == "kept")
             rows.add("node", f"{subject}, after a GET, {what}", call(path), call(path, *fields), clients=clients, short=what == "kept")
     rows.add("node", "HEAD with If-None-Match", call(kept, ("If-None-Match", '"v1"'), method="HEAD"), clients=["curl", "raw"], times=2)
     rows.add("node", "HEAD with a range", call(kept, ("Range", "bytes=0-1"), method="HEAD"), clients=["curl", "raw"], times=2)
@@ -415,7 +415,7 @@ def files(rows):
     for server in ("aiohttp-files", "http-server", "nginx"):
         file_rows(rows, server, "/")
     for root in ("/packed/", "/kept/"):
-        file_rows(rows, "nginx", root)
+        file_rows(rows, "nginx", root, short=False)
     for encoding in ("gzip", "identity"):
         rows.add("nginx", f"packed {encoding}", call("/packed/page.html?u={u}", ("Accept-Encoding", encoding)), clients=["curl", "httpx", "raw", "node-http"], times=2)
     rows.add("nginx", "moved", call("/moved/?u={u}"), clients=EVERY)

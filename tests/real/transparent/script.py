@@ -69,7 +69,7 @@ class Script:
         said = {name.lower(): value for name, value in fields}
         path = in_origin_form(target).split("?")[0]
         refuses = path == "/refuse"
-        if said.get("expect") and path == "/expect":
+        if said.get("expect") and path not in ("/refuse", "/reject", "/expect-hints", "/silent"):
             talk.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif said.get("expect") and path == "/expect-hints":
             talk.send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
