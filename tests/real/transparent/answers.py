@@ -188,6 +188,7 @@ WIRE = {
     "http10-keep": wire("HTTP/1.0 200 OK\nConnection: keep-alive\nContent-Length: 4\n", b"four", stays=True),
     "close-delimited": wire("HTTP/1.1 200 OK\nContent-Type: text/plain\n", b"until the end\n" * 99),
     "close-delimited-stored": wire("HTTP/1.1 200 OK\nCache-Control: max-age=60\n", b"until the end\n"),
+    "closing": wire("HTTP/1.1 200 OK\nContent-Length: 4\n", b"four"),
     "close-said": wire("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 4\n", b"four"),
     "no-date": wire("HTTP/1.1 200 OK\nContent-Length: 4\n", b"four", stays=True),
     "no-fields": wire("HTTP/1.1 200 OK\n", b"all"),

@@ -8,6 +8,7 @@ import queue
 import shutil
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 
 from .clients import HERE, NotHere, imported
@@ -227,9 +228,24 @@ def both_ways_node(client):
 def connections():
     found = [Flow("the last request of a half-closed connection", server, "raw", half_closed) for server in ("node", "script", "hypercorn")]
     found += [Flow("three requests before the first answer", server, "raw", pipelined, short=server == "node") for server in ("node", "script", "uvicorn", "uvicorn-h11", "hypercorn")]
+    found += [Flow("an origin that closes after each answer", "script", "urllib", closing, short=False)]
     found += [Flow("an upload that breaks off is never whole", server, "raw", cut_off) for server in ("node", "script", "uvicorn")]
     found += [Flow("forty at once", server, client, crowd(client == "httpx-h2"), short=server == "node") for server in ("node", "uvicorn") for client in ("aiohttp", "httpx-h2")]
     return found
+
+
+def closing(context):
+    """Without having said so: whoever keeps a connection for the next request finds that it is gone."""
+    statuses = []
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(200):
+        url = f"http://127.0.0.1:{context.port}/answer/closing?u={next(IDS)}"
+        try:
+            with opener.open(url, timeout=PATIENCE_SECS) as answer:
+                statuses.append((answer.status, answer.read()))
+        except urllib.error.HTTPError as error:
+            statuses.append((error.code, error.headers["proxy-status"]))
+    return {"odd ones": [status for status in statuses if status != (200, b"four")]}
 
 
 def half_closed(context):
