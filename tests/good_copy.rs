@@ -264,3 +264,40 @@ async fn evictions(proxy: &Proxy) -> String {
         lines.find(|line| line.starts_with("larder_store_evictions_total{tier=\"memory\"}"));
     sample.unwrap_or_default().to_owned()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_asked_for_earlier_does_not_take_the_place_of_a_later_one() {
+    const SHARED: (&str, &str) = ("cache-control", "public, max-age=3600");
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let origin = Origin::start(move |asked| {
+        let play = Play::answer(200, &[SHARED], format!("answer {}", asked.nth));
+        if asked.nth == 1 {
+            play.behind(&held)
+        } else {
+            play
+        }
+    })
+    .await;
+    let proxy = std::sync::Arc::new(proxy(&origin, STRICT).await);
+    let early = tokio::spawn({
+        let proxy = std::sync::Arc::clone(&proxy);
+        async move { proxy.get("/a").await }
+    });
+    until("the early one is under way", || origin.asked_total() == 1).await;
+    proxy.advance(SECOND);
+    // Credentials ask for themselves; their answer says that it is for everybody.
+    let credentials = [("authorization", "Bearer a")];
+    let late = proxy.client.get_with("/a", &credentials).await;
+    assert_eq!(late.text(), "answer 2");
+    gate.open();
+    assert_eq!(
+        early.await.unwrap().text(),
+        "answer 1",
+        "for the one who waited"
+    );
+    proxy.settled().await;
+    let next = proxy.get("/a").await;
+    assert!(next.is_hit(), "{next:?}");
+    assert_eq!(next.text(), "answer 2");
+}

@@ -3,6 +3,8 @@
 //! # Invariants
 //!
 //! - What was asked before its target was invalidated is not stored after (RFC 9111 4.4).
+//! - Of two answers the one that was asked for later stays, whichever arrives first (RFC 9111 4: the most recent one is
+//!   used). An error that counts as a failure takes no other answer's place.
 //! - The list of a key's variants is read and written under a lock of that key, so that none is lost.
 
 use std::sync::Arc;
@@ -44,8 +46,22 @@ impl Shared {
         vary: &Vary,
     ) -> Arc<Entry> {
         let (response_time, dead_at) = (stored.facts.response_time, stored.dead_at);
+        let now = self.clock.now();
+        let (asked_at, epoch, failing) = (
+            stored.request_time,
+            stored.labels.epoch,
+            stored.facts.failing,
+        );
         let entry = Arc::new(Entry::Response(stored));
-        self.store.put(key, Arc::clone(&entry));
+        self.store
+            .put_unless(key, Arc::clone(&entry), |known| match known {
+                Entry::Response(known) => {
+                    let is_later = known.request_time > asked_at && known.request_time <= now;
+                    let is_purged_later = known.labels.epoch > epoch;
+                    is_later || is_purged_later || (failing && !known.facts.failing)
+                }
+                Entry::Variants { .. } => failing,
+            });
         if let Vary::Fields(fields) = vary {
             let variant = Variant {
                 fields: fields.iter().map(ToString::to_string).collect(),

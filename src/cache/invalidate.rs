@@ -7,24 +7,28 @@
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use super::{RouteCache, Shared, entry::Entry, key, purge};
-use crate::{http::method::is_safe, store::Key};
+use crate::{
+    http::{method::is_safe, uri::resolve},
+    store::Key,
+};
 
 /// Whether an answer to this method makes stored responses obsolete: unsafe and not an error.
 pub(super) fn invalidates(method: &Method, status: StatusCode) -> bool {
     !is_safe(method) && (status.is_success() || status.is_redirection())
 }
 
-/// The other targets that an answer names, if they are of the same origin: as path and query.
-pub(super) fn named_targets(host: Option<&str>, answer: &HeaderMap) -> Vec<Uri> {
+/// The other targets that an answer names, if they are of the same origin: as path and query. References may be
+/// relative to the target (RFC 9110 8.7, 10.2.2).
+pub(super) fn named_targets(target: &Uri, host: Option<&str>, answer: &HeaderMap) -> Vec<Uri> {
     [header::LOCATION, header::CONTENT_LOCATION]
         .iter()
-        .filter_map(|name| answer.get(name)?.to_str().ok()?.parse::<Uri>().ok())
-        .filter(|uri| match (uri.authority(), host) {
-            // Relative references without a leading slash do not parse as a path and name nothing we can key.
-            (None, _) => uri.path().starts_with('/'),
-            (Some(authority), Some(host)) => authority.as_str().eq_ignore_ascii_case(host),
+        .filter_map(|name| resolve(target.path(), answer.get(name)?.to_str().ok()?))
+        .filter(|(authority, _)| match (authority, host) {
+            (None, _) => true,
+            (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
             (Some(_), None) => false,
         })
+        .map(|(_, target)| target)
         .collect()
 }
 
@@ -33,7 +37,7 @@ impl RouteCache {
     /// route that leads to the same upstream: a write often has a route of its own.
     pub(super) async fn invalidate(&self, uri: &Uri, request: &HeaderMap, answer: &HeaderMap) {
         let host = key::host(uri, request);
-        let named = named_targets(host, answer);
+        let named = named_targets(uri, host, answer);
         let (mut forgotten, mut groups) = (Vec::new(), Vec::new());
         for target in std::iter::once(uri).chain(&named) {
             for route in self.shared.routes_to(&self.route.upstream.name) {
@@ -107,14 +111,17 @@ mod tests {
             (
                 "the same host",
                 "http://shop.example/prices/1",
-                Some("http://shop.example/prices/1"),
+                Some("/prices/1"),
             ),
             ("another host", "http://evil.example/prices/1", None),
+            ("a sibling", "1", Some("/prices/1")),
+            ("another spelling", "/x/../prices/%31", Some("/prices/1")),
             ("no URI at all", "::", None),
         ] {
             let answer =
                 HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static(location))]);
-            let got = named_targets(Some("shop.example"), &answer);
+            let target = Uri::from_static("/prices/2");
+            let got = named_targets(&target, Some("shop.example"), &answer);
             assert_eq!(
                 got.first().map(ToString::to_string).as_deref(),
                 want,

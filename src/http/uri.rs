@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use http::Uri;
+
 /// The path in its normal form. Borrowed where it already is, which is the usual case.
 ///
 /// A dot segment that was hidden behind `%2e` is removed too. A `%` without two hexadecimal digits is left as it is.
@@ -96,6 +98,62 @@ fn remove_dot_segments(path: &str) -> String {
     out
 }
 
+/// A reference that a message makes, resolved against the path of its target (RFC 3986 5.2): the authority if it names
+/// one, and path and query in their normal form, without a fragment. `None`: it is no reference to something of HTTP.
+pub fn resolve<'r>(base_path: &str, reference: &'r str) -> Option<(Option<&'r str>, Uri)> {
+    let reference = reference.split('#').next().unwrap_or_default();
+    let (authority, rest) = match split_scheme(reference) {
+        Some((scheme, rest)) => {
+            let is_http = ["http", "https"]
+                .iter()
+                .any(|http| scheme.eq_ignore_ascii_case(http));
+            let rest = rest.strip_prefix("//").filter(|_| is_http)?;
+            split_authority(rest)
+        }
+        None => match reference.strip_prefix("//") {
+            Some(rest) => split_authority(rest),
+            // RFC 3986 4.2: a colon in its first segment would make a scheme of what stands before.
+            None if first_segment(reference).contains(':') => return None,
+            None => (None, reference),
+        },
+    };
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    let path = match path {
+        "" if authority.is_some() => "/".to_owned(),
+        "" => base_path.to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        // RFC 3986 5.2.3: in place of what stands behind the last slash.
+        path => format!("{}{path}", &base_path[..=base_path.rfind('/')?]),
+    };
+    let path = normalize_path(&path).into_owned();
+    let target = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    Some((authority, target.parse().ok()?))
+}
+
+/// `scheme:rest` (RFC 3986 3.1), where it begins with one.
+fn split_scheme(reference: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = reference.split_once(':')?;
+    let mut chars = scheme.chars();
+    let is_scheme = chars.next()?.is_ascii_alphabetic()
+        && chars.all(|char| char.is_ascii_alphanumeric() || "+-.".contains(char));
+    is_scheme.then_some((scheme, rest))
+}
+
+fn first_segment(reference: &str) -> &str {
+    reference.split(['/', '?']).next().unwrap_or_default()
+}
+
+fn split_authority(rest: &str) -> (Option<&str>, &str) {
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    (Some(&rest[..end]), &rest[end..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +200,45 @@ mod tests {
     }
 
     #[test]
+    fn references_are_resolved_as_rfc3986_5_says() {
+        for (name, reference, want) in [
+            ("a path", "/x?y=1", Some((None, "/x?y=1"))),
+            ("a sibling", "g", Some((None, "/b/c/g"))),
+            ("with a query", "g?y", Some((None, "/b/c/g?y"))),
+            ("up", "../g", Some((None, "/b/g"))),
+            ("here", "./", Some((None, "/b/c/"))),
+            ("the target itself", "", Some((None, "/b/c/d"))),
+            (
+                "the same path, another query",
+                "?y",
+                Some((None, "/b/c/d?y")),
+            ),
+            ("a fragment does not count", "#s", Some((None, "/b/c/d"))),
+            (
+                "a whole URI",
+                "http://a:80/x/../g#s",
+                Some((Some("a:80"), "/g")),
+            ),
+            ("one without a path", "HTTPS://a", Some((Some("a"), "/"))),
+            (
+                "one without a path, with a query",
+                "http://a?y",
+                Some((Some("a"), "/?y")),
+            ),
+            ("the same scheme", "//a/g", Some((Some("a"), "/g"))),
+            ("another scheme", "mailto:a@b", None),
+            ("a colon in a path", "./g:h", Some((None, "/b/c/g:h"))),
+            ("a colon where none may be", "::", None),
+            ("what is no URI", "/ /", None),
+        ] {
+            let got = resolve("/b/c/d", reference);
+            let got = got.map(|(authority, target)| (authority, target.to_string()));
+            let want = want.map(|(authority, target)| (authority, target.to_owned()));
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
     fn a_normal_path_is_not_copied() {
         for path in ["/", "/prices/1", "/a%2Fb", "/a.b/.c", "/100%"] {
             assert!(matches!(normalize_path(path), Cow::Borrowed(_)), "{path}");
@@ -149,6 +246,11 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn resolving_never_panics(base in "/[a-b/.]{0,6}", reference in "[a-b/.:?#@% é]{0,12}") {
+            resolve(&base, &reference);
+        }
+
         #[test]
         fn normalising_twice_changes_nothing(path in "/[a-c./%2eE7~]{0,24}") {
             let once = normalize_path(&path).into_owned();

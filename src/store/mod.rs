@@ -291,6 +291,11 @@ impl<R: Record> Store<R> {
         self.owner.shared.put(key, record);
     }
 
+    /// [`Store::put`], unless memory holds a record that `keeps` says should stay.
+    pub fn put_unless(&self, key: Key, record: Arc<R>, keeps: impl FnOnce(&R) -> bool) {
+        self.owner.shared.put_unless(key, record, keeps);
+    }
+
     /// Removes the record from both tiers; it does not come back.
     pub fn remove(&self, key: &Key) {
         self.owner.shared.remove(key);

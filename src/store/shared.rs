@@ -95,6 +95,21 @@ impl<R: Record> Shared<R> {
         self.push_write(key, record);
     }
 
+    /// The same, unless memory holds a record for which `keeps` holds. Nothing can come between the look and the put.
+    pub(crate) fn put_unless(&self, key: Key, record: Arc<R>, keeps: impl FnOnce(&R) -> bool) {
+        let mut version = self.stripe(&key);
+        if self
+            .memory
+            .record(&key)
+            .is_some_and(|current| keeps(&current))
+        {
+            return;
+        }
+        *version += 1;
+        self.memory.insert(key, Arc::clone(&record));
+        self.push_write(key, record);
+    }
+
     /// Out of memory at once, on its way out of the disk.
     pub(crate) fn remove(&self, key: &Key) {
         let mut version = self.stripe(key);
