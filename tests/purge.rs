@@ -259,6 +259,22 @@ async fn all_variants_of_a_url_are_purged_whatever_is_in_their_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_for_other_queries_is_purged_by_any_of_them() {
+    let origin = origin(&[("no-vary-search", "params=(\"utm\")")]).await;
+    let proxy = Setup::before(&origin, &one_route("", "no_vary_search = true"))
+        .start()
+        .await;
+    proxy.get("/a?utm=1&x=1").await;
+    proxy.get("/ab?utm=1&x=1").await;
+    let stands_in = proxy.get("/a?utm=2&x=1").await;
+    assert!(stands_in.is_hit(), "{stands_in:?}");
+    purge(&proxy, json!({"url": "/a?x=1&utm=2", "mode": "hard"})).await;
+    let after = proxy.get("/a?utm=2&x=1").await;
+    assert!(!after.is_hit(), "{after:?}");
+    assert!(proxy.get("/ab?utm=1&x=1").await.is_hit(), "another path");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_are_purged_at_once_or_none_where_one_is_not_clear() {
     let origin = origin(&[]).await;
     let proxy = Setup::before(&origin, &one_route("", "")).start().await;

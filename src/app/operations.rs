@@ -234,9 +234,10 @@ impl<'c> Resolver<'c> {
             // As the cache sees it.
             let mut headers = headers.clone();
             route.request_headers.apply(&mut headers);
-            let what = cache::url_of(&route, &uri, &headers);
-            if !resolved.whats.contains(&what) {
-                resolved.whats.push(what);
+            for what in cache::urls_of(&route, &uri, &headers) {
+                if !resolved.whats.contains(&what) {
+                    resolved.whats.push(what);
+                }
             }
             if mode == Mode::Hard {
                 resolved.remove.push((route, uri.clone(), headers));

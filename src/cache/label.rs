@@ -62,14 +62,26 @@ impl Fetch {
     }
 }
 
-/// What a purge by URL says: the target of this request as this route stores it.
-pub fn url_of(route: &RouteConfig, uri: &Uri, headers: &HeaderMap) -> What {
+/// What a purge by URL says: the target of this request as this route stores it. Where answers may stand for other queries
+/// of their path (`no_vary_search`), any query of it: which one is stored is for the origin to say.
+pub fn urls_of(route: &RouteConfig, uri: &Uri, headers: &HeaderMap) -> Vec<What> {
     let host = key::host(uri, headers).filter(|_| route.key.host);
-    What::Url {
+    let host = host.map(host_label);
+    let url = |target: &str| What::Url {
         upstream: Box::from(&*route.upstream.name),
-        host: host.map(host_label),
-        target: one_spelling(&kept_path_and_query(&route.key, uri)).into(),
+        host: host.clone(),
+        target: target.into(),
+    };
+    let mut whats = vec![url(&one_spelling(&kept_path_and_query(&route.key, uri)))];
+    if route.no_vary_search {
+        whats.push(url(uri.path()));
+        whats.push(What::Prefix {
+            host: host.clone(),
+            path: format!("{}?", uri.path()).into(),
+        });
+        whats.dedup();
     }
+    whats
 }
 
 impl Shared {

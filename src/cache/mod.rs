@@ -67,7 +67,7 @@ pub use self::{
     entry::{Entry, StoredResponse},
     freshness::{Facts, State, Verdict},
     key::primary_key,
-    label::url_of,
+    label::urls_of,
     purge::{
         Issued, LABEL_BYTES_MAX, Labels, Mode, Number, Purge, PurgeStats, Purges, Undurable, What,
         host_label,
