@@ -27,8 +27,8 @@ use crate::{
 /// Why a response is not stored. The word is shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotStored {
-    /// Interim, a part nobody asked for, a status with no meaning for a cache (RFC 9111 3), or one that `must-understand`
-    /// asks us to know and we do not.
+    /// Interim, a part nobody asked for, an error about a condition or a range, a status with no meaning for a cache (RFC
+    /// 9111 3), or one that `must-understand` asks us to know and we do not.
     Status,
     /// The request had a condition, and the answer is to that.
     Condition,
@@ -98,7 +98,8 @@ pub(super) fn storable(
     let overrides = route.policy.override_origin;
     let (policy, status) = (&route.policy, facts.status);
     let directives = &facts.directives;
-    if !is_final(status) || (status == StatusCode::PARTIAL_CONTENT && !ranged) {
+    let is_part = status == StatusCode::PARTIAL_CONTENT;
+    if !is_final(status) || (is_part && !ranged) || is_about_conditions(status) {
         return Err(NotStored::Status);
     }
     // RFC 9111 5.2.2.3: only for caches that know the status; those ignore `no-store` beside it.
@@ -181,6 +182,17 @@ pub(super) fn may_answer(route: &RouteConfig, request: &HeaderMap, facts: &Facts
 /// 1xx are not final, and a 304 is about another response.
 fn is_final(status: StatusCode) -> bool {
     !status.is_informational() && status != StatusCode::NOT_MODIFIED
+}
+
+/// Answers to a condition, a range or an expectation that is not in the key (RFC 9110 15.5.13, 15.5.17, 15.5.18): whoever
+/// asks without one would get an error that he did not cause, for as long as it is fresh.
+fn is_about_conditions(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::PRECONDITION_FAILED
+            | StatusCode::RANGE_NOT_SATISFIABLE
+            | StatusCode::EXPECTATION_FAILED
+    )
 }
 
 /// Statuses whose meaning for a cache we know (RFC 9111 5.2.2.3): those of RFC 9110 15 and RFC 6585. An unknown one may
@@ -349,6 +361,22 @@ mod tests {
                 206,
                 vec![FRESH],
                 Ok(()),
+            ),
+            (
+                "a range that is not there, for the one who asked for it",
+                &plain,
+                vec![("range", "bytes=9999-")],
+                416,
+                vec![FRESH],
+                Err(NotStored::Status),
+            ),
+            (
+                "a condition that does not hold, whatever the policy",
+                &overriding,
+                vec![],
+                412,
+                vec![("cache-control", "public, max-age=60")],
+                Err(NotStored::Status),
             ),
             (
                 "must-understand, and we do not",
