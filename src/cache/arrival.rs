@@ -23,6 +23,7 @@ use super::{
     purge::Labels,
     range::{self, Part},
     read_along,
+    storable::storable,
     vary::Vary,
 };
 use crate::{clock::Timestamp, http::Body, store::Key};
@@ -69,10 +70,18 @@ impl Arrival {
             Some(Entry::Response(older)) if is_part => range::combined(older, &stored),
             _ => None,
         };
+        // The fields of both may forbid what those of the newer alone allow, or tell variants apart otherwise.
         let fits = |combined: &StoredResponse| {
+            let (request, headers) = (&fetch.parts.headers, &combined.headers);
             combined.body.len() as u64 <= fetch.cache.shared.body_bytes_max
+                && storable(route, request, true, headers, &combined.facts)
+                    .is_ok_and(|vary| vary == self.vary)
         };
-        combined.filter(fits).unwrap_or(stored)
+        let combined = combined.filter(fits).map(|combined| StoredResponse {
+            dead_at: combined.facts.dead_at(&route.policy),
+            ..combined
+        });
+        combined.unwrap_or(stored)
     }
 }
 

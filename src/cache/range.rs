@@ -421,15 +421,19 @@ pub(super) fn combined(older: &StoredResponse, newer: &StoredResponse) -> Option
         let span = Some(span);
         (StatusCode::PARTIAL_CONTENT, Some(Part { asked, span }))
     };
+    // What only the older says holds too, its `no-cache` as well as its body.
+    let received_at = newer.facts.response_time;
+    let facts = Facts {
+        initial_age: newer.facts.initial_age,
+        failing: newer.facts.failing,
+        ..Facts::new(status, &headers, newer.request_time, received_at)
+    };
     Some(StoredResponse {
         status,
         headers,
         body,
         part,
-        facts: Facts {
-            status,
-            ..newer.facts
-        },
+        facts,
         aside: None,
         ..newer.clone()
     })
@@ -731,6 +735,28 @@ mod tests {
             None,
             "weak tags say nothing about bytes"
         );
+    }
+
+    #[test]
+    fn parts_put_together_are_judged_by_the_fields_of_both() {
+        let tag = ("etag", "\"a\"");
+        let range = |text| ("content-range", text);
+        let older = part(
+            "bytes=0-3",
+            &[tag, range("bytes 0-3/10"), ("cache-control", "no-cache")],
+            "0123",
+        );
+        let (now, later) = (at(0), at(1000));
+        let dates = [
+            ("date", now.to_str().unwrap()),
+            ("expires", later.to_str().unwrap()),
+        ];
+        let lines = [&[tag, range("bytes 4-9/10")], &dates[..]].concat();
+        let newer = part("bytes=4-", &lines, "456789");
+        let both = combined(&older, &newer).unwrap();
+        assert_eq!(both.headers["cache-control"], "no-cache");
+        assert!(both.facts.directives.no_cache);
+        assert!(both.facts.expires_in.is_some());
     }
 
     #[test]
