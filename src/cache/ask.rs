@@ -120,6 +120,9 @@ impl Fetch {
         *request.uri_mut() = cache.target(&self.parts);
         *request.headers_mut() = self.parts.headers.clone();
         let headers = request.headers_mut();
+        // `If-Range` says what the range is of, and stays with it: a part of something else would be taken for more of what
+        // the client has (RFC 9110 13.1.5).
+        let if_range = headers.remove(header::IF_RANGE).filter(|_| self.ranged);
         if !self.ranged {
             headers.remove(header::RANGE);
         }
@@ -134,6 +137,9 @@ impl Fetch {
                 validate::remove_conditions(headers);
                 range::ask_for_rest(beginning, headers);
             }
+        }
+        if let Some(if_range) = if_range {
+            headers.insert(header::IF_RANGE, if_range);
         }
         add_via(self.parts.version, headers);
         let mut context = cache.context(self.copy_is_usable);
