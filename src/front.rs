@@ -39,10 +39,10 @@ use crate::{
     http::{
         Body, BodyError, Problem, Request, Response,
         forwarded::{self, Forwarded},
-        interim::Interims,
+        interim::{Exchange, Interims},
         max_forwards::{self, is_last_hop},
         upgrade::{self, Switched, Upgrade},
-        uri::normalize_path,
+        uri::{AsWritten, normalize_path},
     },
     listener::{Peer, Sanitized, Sanitizer},
     observe::{Outcome, RouteMetrics, Transaction, TransactionLogger},
@@ -166,7 +166,8 @@ impl Front {
             && request.body().is_end_stream()
         {
             tell(&mut request);
-            return self.upgrade(arrival, Arc::clone(mounted), request, upgrade);
+            let exchange = begun(interims, &mut request);
+            return self.upgrade(arrival, Arc::clone(mounted), request, upgrade, exchange);
         }
         if let Some(answer) = mounted.cache.at_once(&request) {
             let line = Line {
@@ -181,14 +182,9 @@ impl Front {
             .headers_mut()
             .insert(X_REQUEST_ID, arrival.request_id.clone());
         let mounted = Arc::clone(mounted);
-        // RFC 9110 15.2: HTTP/1.0 knows no 1xx.
-        let exchange = interims.filter(|_| request.version() == Version::HTTP_11);
-        let Some(exchange) = exchange.map(Interims::begin) else {
-            return Answering::Waiting(Box::pin(self.clone().wait(arrival, mounted, request)));
-        };
-        request.extensions_mut().insert(exchange.interim());
+        let exchange = begun(interims, &mut request);
         let answer = self.clone().wait(arrival, mounted, request);
-        Answering::Waiting(Box::pin(exchange.until(answer)))
+        Answering::Waiting(Box::pin(with_interims(exchange, answer)))
     }
 
     /// Asks for a switch of protocols. Whatever comes instead is an answer like any other (RFC 9110 7.8).
@@ -198,6 +194,7 @@ impl Front {
         mounted: Arc<Mounted>,
         mut request: Request,
         upgrade: Upgrade,
+        exchange: Option<Exchange>,
     ) -> Answering {
         let client = hyper::upgrade::on(&mut request);
         let Some(place) = self.0.tunnels.place() else {
@@ -214,7 +211,8 @@ impl Front {
                 Arc::clone(&mounted.route.name),
             );
             let request_id = arrival.request_id.to_str().unwrap_or_default().to_owned();
-            let mut response = front.clone().wait(arrival, mounted, request).await;
+            let answer = front.clone().wait(arrival, mounted, request);
+            let mut response = with_interims(exchange, answer).await;
             if let Some(Switched(upstream)) = response.extensions_mut().remove() {
                 let ends = Ends {
                     client,
@@ -333,6 +331,22 @@ impl Front {
     }
 }
 
+/// The time of a request in which interim responses can reach its client. RFC 9110 15.2: HTTP/1.0 knows no 1xx.
+fn begun(interims: Option<&Interims>, request: &mut Request) -> Option<Exchange> {
+    let exchange = interims
+        .filter(|_| request.version() == Version::HTTP_11)?
+        .begin();
+    request.extensions_mut().insert(exchange.interim());
+    Some(exchange)
+}
+
+async fn with_interims<T>(exchange: Option<Exchange>, answer: impl Future<Output = T>) -> T {
+    match exchange {
+        Some(exchange) => exchange.until(answer).await,
+        None => answer.await,
+    }
+}
+
 /// When and from where a request came, and the name it goes by.
 struct Arrival {
     started: Instant,
@@ -411,12 +425,16 @@ fn normalize(parts: &mut Parts) {
         std::borrow::Cow::Borrowed(_) => return,
         std::borrow::Cow::Owned(path) => path,
     };
+    let written = AsWritten::new(parts.uri.path());
     let target = match parts.uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
     if let Ok(uri) = target.parse() {
         parts.uri = uri;
+        if let Some(written) = written {
+            parts.extensions.insert(written);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     cache::{self, Cache, FetchService},
     config::RouteConfig,
     front::Mounted,
-    http::{Request, forwarded::Forwarded},
+    http::{Request, forwarded::Forwarded, uri::AsWritten},
     observe::Metrics,
     upstream::Upstream,
 };
@@ -69,10 +69,16 @@ fn tell_of_client(mut request: Request) -> Request {
     request
 }
 
-/// The path as the upstream knows it.
+/// The path as the upstream knows it: in the route's words, or as the client wrote it.
 fn rewrite(route: &RouteConfig, mut request: Request) -> Request {
+    let written = request.extensions_mut().remove::<AsWritten>();
     let path = request.uri().path();
-    let rewritten = route.rewrite.apply(path, route.path.params(path));
+    let mut rewritten = route.rewrite.apply(path, route.path.params(path));
+    if rewritten == path
+        && let Some(AsWritten(written)) = written
+    {
+        rewritten = written.into_string().into();
+    }
     if rewritten != path {
         let target = match request.uri().query() {
             Some(query) => format!("{rewritten}?{query}"),

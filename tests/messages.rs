@@ -298,3 +298,81 @@ async fn an_answer_may_have_hundreds_of_fields() {
     assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got}");
     assert_eq!(lines(&got, "x-499"), ["499"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_sent_as_it_was_written_and_found_in_any_spelling() {
+    let origin = RawOrigin::start().await;
+    let proxy = proxy(&origin).await;
+    let stored = "HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\nok";
+    for (written, sent) in [
+        ("/%7euser/%c3%A9?a=%7e&b", "/%7euser/%c3%A9?a=%7e&b"),
+        ("/empty?", "/empty?"),
+        ("//a//b;c=1?x=?", "//a//b;c=1?x=?"),
+        // What dot segments stand for has to be the same here and there.
+        ("/a/%2e%2E/b/./c", "/b/c"),
+    ] {
+        let mut client = Wire::connect(proxy.client.addr()).await;
+        client.send(get(written)).await;
+        let (mut vendor, asked) = origin.request().await;
+        assert!(
+            asked.starts_with(&format!("GET {sent} HTTP/1.1\r\n")),
+            "{asked}"
+        );
+        vendor.send(stored).await;
+        drop(vendor);
+        assert!(client.rest().await.ends_with("\r\n\r\nok"));
+    }
+    let mut client = Wire::connect(proxy.client.addr()).await;
+    client.send(get("/~user/%C3%A9?a=~&b")).await;
+    assert!(
+        client.rest().await.contains("; hit"),
+        "RFC 3986 6.2.2 says that it is the same"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_to_an_odd_spelling_is_nobody_elses() {
+    let origin = RawOrigin::start().await;
+    let proxy = proxy(&origin).await;
+    let missing = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nCache-Control: max-age=60\r\nContent-Length: 0\r\n\r\n";
+    let got = exchanged(&origin, &proxy, &get("/%70rices"), missing).await;
+    assert!(
+        got.starts_with("HTTP/1.1 404 ") && got.contains("detail=spelling"),
+        "{got}"
+    );
+    let found = b"HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\nok";
+    let got = exchanged(&origin, &proxy, &get("/prices"), found).await;
+    assert!(got.starts_with("HTTP/1.1 200 "), "{got}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_that_http_2_has_split_are_one_field_again() {
+    let origin = RawOrigin::start().await;
+    let proxy = proxy(&origin).await;
+    let http2 = Client::http2(proxy.client.addr());
+    let asking = tokio::spawn(async move {
+        let cookies = [("cookie", "a=1"), ("cookie", "b=2; c=3")];
+        http2.send(request(http::Method::GET, "/a", &cookies)).await
+    });
+    let (mut vendor, asked) = origin.request().await;
+    assert_eq!(lines(&asked, "cookie"), ["a=1; b=2; c=3"], "{asked}");
+    vendor.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    asking.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_of_a_stored_204_has_no_length() {
+    let origin = RawOrigin::start().await;
+    let proxy = proxy(&origin).await;
+    let answer =
+        b"HTTP/1.1 204 No Content\r\nConnection: close\r\nCache-Control: max-age=60\r\n\r\n";
+    exchanged(&origin, &proxy, &get("/a"), answer).await;
+    let mut client = Wire::connect(proxy.client.addr()).await;
+    client.send(get("/a").replace("GET", "HEAD")).await;
+    let got = client.rest().await;
+    assert!(
+        got.starts_with("HTTP/1.1 204 ") && got.contains("; hit"),
+        "{got}"
+    );
+    assert!(lines(&got, "content-length").is_empty(), "{got}");
+}

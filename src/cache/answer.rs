@@ -72,7 +72,10 @@ pub(super) fn from_stored(
         into_not_modified(&mut headers);
         (StatusCode::NOT_MODIFIED, Body::empty())
     } else if method == Method::HEAD {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
+        // RFC 9110 8.6: not with a 204.
+        if stored.status != StatusCode::NO_CONTENT {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
+        }
         (stored.status, Body::empty())
     } else if request.contains_key(header::RANGE) {
         cut_from(request, stored, &mut headers)

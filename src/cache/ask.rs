@@ -30,6 +30,7 @@ use crate::{
         fetch::{Reads, WholeIf},
         forwarded::Forwarded,
         interim::Interim,
+        uri::AsWritten,
     },
 };
 
@@ -169,6 +170,9 @@ impl Fetch {
         }
         if let Some(forwarded) = client.get::<Forwarded>() {
             request.extensions_mut().insert(forwarded.clone());
+        }
+        if let Some(written) = client.get::<AsWritten>() {
+            request.extensions_mut().insert(written.clone());
         }
         cache.below.clone().oneshot(request).await
     }

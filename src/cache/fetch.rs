@@ -42,6 +42,7 @@ use crate::{
         Body, Request, Response,
         fetch::{Attempts, Timing},
         hop,
+        uri::AsWritten,
     },
     store::Key,
 };
@@ -315,7 +316,17 @@ impl Fetch {
         if self.copy_is_usable && !supersedes(head.status) {
             return Err(NotStored::Status);
         }
+        let is_error = head.status.is_client_error() || head.status.is_server_error();
+        if is_error && self.is_spelled_otherwise() {
+            return Err(NotStored::Spelling);
+        }
         Ok(vary)
+    }
+
+    /// The upstream sees another spelling of the path than the key. What RFC 3986 says is equal is mostly answered alike, but
+    /// where it is not, nobody may put an error under everybody's key by way of it.
+    fn is_spelled_otherwise(&self) -> bool {
+        self.parts.extensions.get::<AsWritten>().is_some()
     }
 
     /// An error in place of one variant seldom repeats the `Vary` of the others. Taken at its word it would be the answer to
@@ -439,7 +450,10 @@ impl Fetch {
     /// promised (a fallback), and its lifetime is one that the policy takes.
     async fn remember(&self, failure: &Failure) {
         let route = &self.cache.route;
-        let nothing_better = self.copy.is_none() && self.part.is_none() && route.fallback.is_none();
+        let nothing_better = self.copy.is_none()
+            && self.part.is_none()
+            && route.fallback.is_none()
+            && !self.is_spelled_otherwise();
         let Some(answer) = failure.answer().filter(|_| nothing_better) else {
             return;
         };

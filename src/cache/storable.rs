@@ -32,6 +32,8 @@ pub enum NotStored {
     Status,
     /// The request had a condition, and the answer is to that.
     Condition,
+    /// An error to a path in another spelling than the key's: to whoever spells it as usual it may be none.
+    Spelling,
     /// The response says `no-store`.
     NoStore,
     /// The request does.
@@ -61,7 +63,11 @@ impl NotStored {
     pub(super) fn is_about_request(self) -> bool {
         matches!(
             self,
-            Self::RequestNoStore | Self::Authorization | Self::Cookie | Self::Condition
+            Self::RequestNoStore
+                | Self::Authorization
+                | Self::Cookie
+                | Self::Condition
+                | Self::Spelling
         )
     }
 
@@ -70,6 +76,7 @@ impl NotStored {
         match self {
             Self::Status => "status",
             Self::Condition => "condition",
+            Self::Spelling => "spelling",
             Self::NoStore => "no-store",
             Self::RequestNoStore => "request-no-store",
             Self::Private => "private",

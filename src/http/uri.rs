@@ -33,6 +33,18 @@ pub fn normalize_query(query: &str) -> Cow<'_, str> {
     }
 }
 
+/// The path as its sender wrote it, where only the spelling differs from the normal form. A request extension: routes and
+/// keys go by the normal form, the upstream gets the sender's own bytes (a signature may depend on them).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsWritten(pub Box<str>);
+
+impl AsWritten {
+    /// `None` where it had dot segments: what those stand for must be the same here and behind us.
+    pub fn new(path: &str) -> Option<Self> {
+        (!has_dot_segment(&decode_unreserved(path))).then(|| Self(path.into()))
+    }
+}
+
 fn decode_unreserved(path: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -235,6 +247,19 @@ mod tests {
             let got = got.map(|(authority, target)| (authority, target.to_string()));
             let want = want.map(|(authority, target)| (authority, target.to_owned()));
             assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_dot_segments_is_never_sent_as_it_was_written() {
+        for (path, want) in [
+            ("/%7Euser/%c3%a9", true),
+            ("/a/../b", false),
+            ("/a/%2E%2e/b", false),
+            ("/%2e", false),
+            ("/a.b/%2e%2e%2e", true),
+        ] {
+            assert_eq!(AsWritten::new(path).is_some(), want, "{path}");
         }
     }
 

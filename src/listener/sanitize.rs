@@ -17,7 +17,7 @@
 use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING},
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING},
     request,
     uri::{Authority, PathAndQuery},
 };
@@ -198,6 +198,7 @@ fn check_and_normalise(
         // RFC 9110 10.1.1: from HTTP/1.0 it is ignored.
         parts.headers.remove(EXPECT);
     }
+    join_cookies(parts.version, &mut parts.headers);
     strip_hostile(&mut parts.headers);
     Ok((host, name_len))
 }
@@ -371,6 +372,21 @@ fn target(parts: &mut request::Parts) -> Result<(), Fault> {
         parts.uri = Uri::from(path);
     }
     Ok(())
+}
+
+/// RFC 9113 8.2.3: HTTP/2 lets a client split its cookies over several fields, and nobody else.
+fn join_cookies(version: Version, headers: &mut HeaderMap) {
+    if version < Version::HTTP_2 || headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Fields by which a client can claim another origin, path, method, scheme, address or device than the request has, or

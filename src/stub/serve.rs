@@ -34,6 +34,7 @@ use super::fault::Fault;
 use super::line::{Cut, Ending, LineIo, end_line};
 use super::spoil::{acts_first, spoiled};
 use super::vendor::Vendor;
+use crate::http::uri::normalize_path;
 
 /// Wait after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -162,7 +163,8 @@ async fn swallow(fault: &Fault, question: &Question, cut: &Cut, noted: &Noted) {
 fn question(vendor: &Vendor, head: Parts, body: Bytes) -> Question {
     let query = axum::extract::Query::try_from_uri(&head.uri);
     Question {
-        path: head.uri.path().to_owned(),
+        // A vendor knows its resources by any spelling (RFC 3986 6.2.2).
+        path: normalize_path(head.uri.path()).into_owned(),
         query: query.map(|pairs| pairs.0).unwrap_or_default(),
         method: head.method,
         protocol: head.version,

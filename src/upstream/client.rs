@@ -3,7 +3,8 @@
 //! `balance -> [client] -> network`
 //!
 //! Turns a request for a path into one for this endpoint, and every error into a [`Failure`] that says what was sent.
-//! Never tries again by itself: retries are counted, budgeted and seen elsewhere. Interim responses (1xx) go to the client
+//! Never tries again by itself what may have been sent: retries are counted, budgeted and seen elsewhere. A request that
+//! met a kept connection just as it closed, before a byte was written, goes on another one (RFC 9112 9.3.1). Interim responses (1xx) go to the client
 //! that is behind the request, if there is one (`http/interim.rs`); over HTTP/2 hyper passes over them.
 
 use std::{
@@ -97,7 +98,7 @@ impl EndpointClient {
             .http2_max_header_list_size(HTTP2_HEADER_BYTES_MAX)
             .http2_keep_alive_interval(HTTP2_PING_EVERY)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .retry_canceled_requests(false)
+            .retry_canceled_requests(true)
             .set_host(false)
             .build(connector(upstream.protocol));
         // Its connections leave with their tunnels; only one that was refused an upgrade could be used again.
@@ -106,7 +107,7 @@ impl EndpointClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(upstream.pool_idle_timeout)
             .pool_max_idle_per_host(0)
-            .retry_canceled_requests(false)
+            .retry_canceled_requests(true)
             .set_host(false)
             .build(connector(UpstreamProtocol::Http1));
         Ok(Self {
