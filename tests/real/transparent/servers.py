@@ -25,13 +25,13 @@ MODIFIED = 784111777  # the time that RFC 9110 likes
 class Origin:
     """A server on a free port. `asks` tells what it was asked, where it can tell."""
 
-    def __init__(self, name, folder, command, environment=None, ready="/"):
+    def __init__(self, name, folder, command, environment):
         self.name, self.port = name, free_port()
         self.log, self.seen_log = folder / f"{name}.log", folder / f"{name}.seen"
         self.seen_log.touch()
         self.tells = False
         command = [str(word).replace("{port}", str(self.port)) for word in command]
-        environment = {**os.environ, "LOG": str(self.seen_log), **(environment or {})}
+        environment = {**os.environ, "LOG": str(self.seen_log), **environment}
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log.open("ab"), stderr=subprocess.STDOUT, env=environment, cwd=folder, start_new_session=True)
         wait_for(f"{name} to listen", lambda: self.alive() and listens(self.port))
 
@@ -77,7 +77,7 @@ class Servers:
         self.files = folder / "files"
         write_files(self.files)
         (folder / "answers.json").write_text(json.dumps(answers.as_json()))
-        self.environment = {"ANSWERS": str(folder / "answers.json"), "FILES": str(self.files), "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(folder)}
+        self.environment = {"ANSWERS": str(folder / "answers.json"), "FILES": str(self.files), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(folder)}
 
     def start(self, names):
         for name in names:
@@ -92,8 +92,8 @@ class Servers:
         for origin in self.here.values():
             origin.end()
 
-    def origin(self, name, *command, **more):
-        return Origin(name, self.folder, command, self.environment, **more)
+    def origin(self, name, *command, **environment):
+        return Origin(name, self.folder, command, {**self.environment, **environment})
 
     def of_pip(self, command):
         path = self.bin / command
@@ -115,13 +115,13 @@ class Servers:
         return telling(self.origin("node", node, "--no-warnings", HERE / "node.mjs", "{port}"))
 
     def uvicorn(self):
-        return telling(self.origin("uvicorn", self.of_pip("uvicorn"), "--port", "{port}", "--http", "httptools", "--ws", "websockets-sansio", "--log-level", "warning", "--timeout-keep-alive", "30", "asgi:app"))
+        return telling(self.origin("uvicorn", self.of_pip("uvicorn"), "--port", "{port}", "--http", "httptools", "--ws", "websockets-sansio", "--log-level", "warning", "--timeout-keep-alive", "30", "asgi:app", PYTHONPATH=str(HERE)))
 
     def uvicorn_h11(self):
-        return telling(self.origin("uvicorn-h11", self.of_pip("uvicorn"), "--port", "{port}", "--http", "h11", "--ws", "wsproto", "--log-level", "warning", "--timeout-keep-alive", "30", "asgi:app"))
+        return telling(self.origin("uvicorn-h11", self.of_pip("uvicorn"), "--port", "{port}", "--http", "h11", "--ws", "wsproto", "--log-level", "warning", "--timeout-keep-alive", "30", "asgi:app", PYTHONPATH=str(HERE)))
 
     def hypercorn(self):
-        return telling(self.origin("hypercorn", self.of_pip("hypercorn"), "--bind", "127.0.0.1:{port}", "--keep-alive", "30", "asgi:app"))
+        return telling(self.origin("hypercorn", self.of_pip("hypercorn"), "--bind", "127.0.0.1:{port}", "--keep-alive", "30", "asgi:app", PYTHONPATH=str(HERE)))
 
     # --- Of others ---
 
