@@ -129,7 +129,7 @@ async function session ({ client, port, calls, patience_ms: patience }) {
   let connection
   try {
     if (client === 'node-h2') {
-      connection = http2.connect(`http://127.0.0.1:${port}`)
+      connection = http2.connect(`http://127.0.0.1:${port}`, { maxHeaderListPairs: 1000, settings: { maxHeaderListSize: 1 << 17 } })
       connection.on('error', () => {})
     }
     for (const call of calls) {

@@ -340,7 +340,7 @@ class Node:
         node = shutil.which("node")
         if not node:
             raise NotHere("node is not installed")
-        command = [node, "--no-warnings", HERE / "client.mjs"]
+        command = [node, "--no-warnings", "--max-http-header-size=131072", HERE / "client.mjs"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, start_new_session=True)
         self.lock = threading.Lock()
 

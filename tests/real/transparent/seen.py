@@ -59,7 +59,8 @@ class Asked:
 def by_name(fields):
     grouped = {}
     for name, value in fields or ():
-        grouped.setdefault(name.lower(), []).append(value)
+        # White space around a value is none of it (RFC 9110 5.5); some clients show it.
+        grouped.setdefault(name.lower(), []).append(value.strip(" \t"))
     return grouped
 
 
