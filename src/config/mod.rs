@@ -15,6 +15,7 @@ mod report;
 mod tags;
 pub mod template;
 mod values;
+mod written;
 
 use std::{
     collections::HashMap,
@@ -32,6 +33,7 @@ pub use model::*;
 pub use network::{Network, NetworkError};
 pub use report::{ConfigErrors, Finding, Place, Severity};
 pub use tags::{RouteTags, TagError, TagTemplate};
+pub use written::Written;
 
 /// What a config may ask of the machine: environment variables and files.
 pub trait Env {

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::{
     network::Network,
+    Written,
     report::Finding,
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},
@@ -312,6 +313,8 @@ pub struct Policy {
     pub early: bool,
     /// Rest per key after a failed refresh, plus up to half of it by chance. Default: 500ms.
     pub cool_down: Duration,
+    /// Where the file says so.
+    pub written: Written,
 }
 
 impl Default for Policy {
@@ -334,6 +337,7 @@ impl Default for Policy {
             spread_percent: 10,
             early: true,
             cool_down: Duration::from_millis(500),
+            written: Written::default(),
         }
     }
 }
@@ -347,6 +351,11 @@ impl NegativeLifetimes {
     pub fn new(mut lifetimes: Vec<(std::ops::RangeInclusive<u16>, Duration)>) -> Self {
         lifetimes.sort_by_key(|(range, _)| range.end() - range.start());
         Self(lifetimes)
+    }
+
+    /// Ranges of statuses and their lifetimes, narrower ones first.
+    pub fn iter(&self) -> impl Iterator<Item = (&std::ops::RangeInclusive<u16>, Duration)> {
+        self.0.iter().map(|(range, lifetime)| (range, *lifetime))
     }
 
     /// The lifetime of this status, if one is set.
@@ -408,6 +417,8 @@ pub struct RouteConfig {
     pub content_bytes_max: u64,
     /// What its answers can be purged by.
     pub tags: RouteTags,
+    /// Where the file says so.
+    pub written: Written,
 }
 
 /// `route.forwarded`

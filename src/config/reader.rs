@@ -17,7 +17,7 @@ use toml::{
 };
 
 use super::{
-    Env,
+    Env, Written,
     keys::{Absent, Form, TableKeys},
     report::{Added, Findings},
     values::{self, Complaint, Parsed, kind, listed, nearest},
@@ -108,6 +108,29 @@ impl<'a> Table<'a> {
     /// Where the table stands.
     pub(super) fn span(&self) -> &Range<usize> {
         &self.span
+    }
+
+    /// Where the table and its keys stand, for who explains what they do. Keys of inline tables below count as
+    /// `table.key`.
+    pub(super) fn written(&self) -> Written {
+        let Some(entries) = self.entries else {
+            return Written::default();
+        };
+        let findings = &self.cx.findings;
+        let mut keys = Vec::new();
+        for (name, value) in entries {
+            let text: &str = name.get_ref();
+            keys.push((text.into(), findings.line_of(&name.span())));
+            if let DeValue::Table(below) = value.get_ref() {
+                keys.extend(below.keys().map(|inner| {
+                    let path = format!("{text}.{}", inner.get_ref());
+                    (path.into(), findings.line_of(&inner.span()))
+                }));
+            }
+        }
+        // A table of which only dotted keys are written has no place of its own.
+        let table = (!self.span.is_empty()).then(|| findings.line_of(&self.span));
+        Written::new(findings.file(), table, keys)
     }
 
     /// The full path of one of its keys.

@@ -294,6 +294,17 @@ impl<'a> Findings<'a> {
         self.masked.borrow_mut().push(span.clone());
     }
 
+    /// The file that is read.
+    pub(super) fn file(&self) -> &Path {
+        self.file
+    }
+
+    /// The line on which a span begins, from 1.
+    pub(super) fn line_of(&self, span: &Range<usize>) -> usize {
+        let start = floor_char_boundary(self.source, span.start);
+        self.source[..start].matches('\n').count() + 1
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         let is_error = |open: &Open| open.severity == Severity::Error;
         self.open.borrow().iter().any(is_error)

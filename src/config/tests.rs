@@ -608,3 +608,48 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn tables_and_keys_know_their_lines() {
+    let config = parsed(
+        "\
+upstream.api.endpoints = [\"http://127.0.0.1:9100\"]
+[policy.p]
+fresh = \"1s\"
+negative = { \"404\" = \"1s\" }
+
+[[route]]
+path = \"/a\"
+upstream = \"api\"
+policy = \"p\"
+key.query = [\"a\"]
+
+[[route]]
+path = \"/b\"
+upstream = \"api\"
+",
+    );
+    let (first, second) = (&config.routes[0], &config.routes[1]);
+    let at = |line: usize| Some(format!("{PATH}:{line}"));
+    for (name, got, want) in [
+        ("a policy", first.policy.written.table(), at(2)),
+        ("its key", first.policy.written.key("fresh"), at(3)),
+        (
+            "a key below",
+            first.policy.written.key("negative.404"),
+            at(4),
+        ),
+        (
+            "what is not written",
+            first.policy.written.key("early"),
+            None,
+        ),
+        ("a route", first.written.table(), at(6)),
+        ("its policy", first.written.key("policy"), at(9)),
+        ("a dotted key", first.written.key("key.query"), at(10)),
+        ("the next route", second.written.table(), at(12)),
+        ("the built-in policy", second.policy.written.table(), None),
+    ] {
+        assert_eq!(got, want, "{name}");
+    }
+}

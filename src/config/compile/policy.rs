@@ -42,6 +42,7 @@ fn policy(name: &str, table: &Table<'_>) -> Policy {
         spread_percent: table.count("spread_percent"),
         early: table.flag("early"),
         cool_down: table.duration("cool_down"),
+        written: table.written(),
     };
     check(&policy, table);
     policy

@@ -176,6 +176,7 @@ fn compile(
         graphql: table.flag("graphql"),
         content_bytes_max: table.size("content_max"),
         tags,
+        written: table.written(),
         upstream,
     })
 }
