@@ -189,16 +189,21 @@ pub(super) fn from_failure(
     answer
 }
 
+/// Whether a request gets the route's fallback document where there is nothing better. `reads`: by the route's word.
+pub(super) fn takes_fallback(route: &RouteConfig, method: &Method, reads: bool) -> bool {
+    let asks = matches!(*method, Method::GET | Method::HEAD) || is_query(method) || reads;
+    asks && route.fallback.is_some()
+}
+
 fn without_copy(
     route: &RouteConfig,
     request: &Parts,
     copy_forbidden: bool,
     failure: &Failure,
 ) -> (Response, Outcome, &'static str) {
-    let asks = matches!(request.method, Method::GET | Method::HEAD)
-        || is_query(&request.method)
-        || request.extensions.get::<Reads>().is_some();
-    if let Some(fallback) = route.fallback.as_ref().filter(|_| asks) {
+    let reads = request.extensions.get::<Reads>().is_some();
+    let takes_fallback = takes_fallback(route, &request.method, reads);
+    if let Some(fallback) = route.fallback.as_ref().filter(|_| takes_fallback) {
         let body = if request.method == Method::HEAD {
             Body::empty()
         } else {

@@ -24,6 +24,7 @@ use super::{
     validate,
 };
 use crate::{
+    config::Policy,
     failure::{Cause, Failure, Sent},
     http::{
         Body, Request, Response,
@@ -57,6 +58,26 @@ pub(super) enum Asked<'s> {
     Unmodified(Response),
 }
 
+/// What to ask where this is stored: a copy, or a part that does not answer the request. `ranged`: the client's `Range`
+/// goes along.
+pub(super) fn question<'s>(
+    policy: &Policy,
+    method: &Method,
+    ranged: bool,
+    copy: Option<&'s StoredResponse>,
+    part: Option<&'s StoredResponse>,
+) -> Question<'s> {
+    match (copy, part) {
+        // To a POST a condition is no question but an order (RFC 9110 13.2.1: 412).
+        _ if *method == Method::POST => Question::Unconditional,
+        (Some(copy), _) => Question::Whether(copy),
+        (None, Some(part)) if !ranged && range::can_be_completed(part) => Question::Rest(part),
+        _ if ranged => Question::AsAsked,
+        _ if policy.fresh.is_some() || policy.override_origin => Question::Unconditional,
+        _ => Question::AsAsked,
+    }
+}
+
 impl Fetch {
     /// What to ask where this is stored: a copy, or a part that does not answer the request.
     pub(super) fn question<'s>(
@@ -65,17 +86,7 @@ impl Fetch {
         part: Option<&'s StoredResponse>,
     ) -> Question<'s> {
         let policy = &self.cache.route.policy;
-        match (copy, part) {
-            // To a POST a condition is no question but an order (RFC 9110 13.2.1: 412).
-            _ if self.parts.method == Method::POST => Question::Unconditional,
-            (Some(copy), _) => Question::Whether(copy),
-            (None, Some(part)) if !self.ranged && range::can_be_completed(part) => {
-                Question::Rest(part)
-            }
-            _ if self.ranged => Question::AsAsked,
-            _ if policy.fresh.is_some() || policy.override_origin => Question::Unconditional,
-            _ => Question::AsAsked,
-        }
+        question(policy, &self.parts.method, self.ranged, copy, part)
     }
 
     /// Asks. An answer that is none to the question (a 304 that speaks of something else, a part that does not fit) is

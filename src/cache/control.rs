@@ -15,11 +15,13 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry};
 
+use super::freshness::StaleForbidden;
+
 /// Largest delta-seconds that is kept (RFC 9111 1.2.2).
 const DELTA_SECS_MAX: u64 = 1 << 31;
 
 /// Fields that speak to this cache rather than to every cache, the nearest first (RFC 9213 2.2: the target list).
-const TARGETED: [HeaderName; 2] = [
+static TARGETED: [HeaderName; 2] = [
     HeaderName::from_static("larder-cache-control"),
     HeaderName::from_static("cdn-cache-control"),
 ];
@@ -73,7 +75,7 @@ pub(super) struct RequestDirectives {
 impl ResponseDirectives {
     /// Reads the first targeted field that is there and valid, or else every `Cache-Control` line.
     pub fn parse(headers: &HeaderMap) -> Self {
-        if let Some(targeted) = TARGETED.iter().find_map(|name| targeted(headers, name)) {
+        if let Some((_, targeted)) = Self::targeted(headers) {
             return targeted;
         }
         let mut found = Self::default();
@@ -81,6 +83,12 @@ impl ResponseDirectives {
             found.apply(name, argument);
         });
         found
+    }
+
+    /// The first targeted field that is there and valid, and what it says.
+    pub(super) fn targeted(headers: &HeaderMap) -> Option<(&'static HeaderName, Self)> {
+        let mut names = TARGETED.iter();
+        names.find_map(|name| Some((name, targeted(headers, name)?)))
     }
 
     /// One member of a targeted field: the types of RFC 9213 2.1. A lifetime that is no integer is one that cannot be
@@ -127,9 +135,16 @@ impl ResponseDirectives {
         }
     }
 
-    /// Whether the origin forbids use once stale, in a shared cache (RFC 9111 4.2.4).
-    pub fn forbids_stale(&self) -> bool {
-        self.no_cache || self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some()
+    /// What of it forbids use once stale, in a shared cache (RFC 9111 4.2.4).
+    pub(super) fn stale_forbidden_by(&self) -> Option<StaleForbidden> {
+        [
+            (self.no_cache, StaleForbidden::NoCache),
+            (self.must_revalidate, StaleForbidden::MustRevalidate),
+            (self.proxy_revalidate, StaleForbidden::ProxyRevalidate),
+            (self.s_maxage.is_some(), StaleForbidden::SMaxage),
+        ]
+        .into_iter()
+        .find_map(|(forbids, why)| forbids.then_some(why))
     }
 
     /// Whether an answer to a request with `Authorization` may be shared (RFC 9111 3.5).

@@ -104,13 +104,9 @@ impl RouteCache {
             // HEAD comes here only to renew a stored GET.
             parts.method = Method::GET;
         }
-        let is_whole = |entry: &Arc<Entry>| response_in(entry).is_some_and(|it| it.part.is_none());
         let fetch = Fetch {
             part: found.part.clone(),
-            // Whoever asks for a part of what is stored whole gets it of the whole.
-            ranged: parts.method == Method::GET
-                && parts.headers.contains_key(header::RANGE)
-                && !found.copy.as_ref().is_some_and(is_whole),
+            ranged: asks_for_part(&parts.method, &parts.headers, found),
             asked_at: self.shared.clock.now(),
             cache: Arc::clone(self),
             parts,
@@ -129,7 +125,15 @@ impl RouteCache {
     }
 }
 
-fn response_in(entry: &Arc<Entry>) -> Option<&StoredResponse> {
+/// Whether the upstream is asked for a part. Whoever asks for a part of what is stored whole gets it of the whole.
+pub(super) fn asks_for_part(method: &Method, headers: &HeaderMap, found: &Found) -> bool {
+    let is_whole = |entry: &Arc<Entry>| response_in(entry).is_some_and(|it| it.part.is_none());
+    *method == Method::GET
+        && headers.contains_key(header::RANGE)
+        && !found.copy.as_ref().is_some_and(is_whole)
+}
+
+pub(super) fn response_in(entry: &Arc<Entry>) -> Option<&StoredResponse> {
     match &**entry {
         Entry::Response(stored) => Some(stored),
         Entry::Variants { .. } => None,

@@ -80,41 +80,50 @@ impl Facts {
     /// RFC 9111 4.2.1 in the order of a shared cache, under the policy; a guess where nobody named one and the policy
     /// allows it. `None`: nobody named a lifetime.
     pub fn lifetime(&self, policy: &Policy) -> Option<Duration> {
+        Some(self.lifetime_with_source(policy)?.length)
+    }
+
+    /// The same with where it comes from.
+    pub(super) fn lifetime_with_source(&self, policy: &Policy) -> Option<Lifetime> {
         self.named_lifetime(policy)
             .or_else(|| self.heuristic_lifetime(policy))
     }
 
     /// The same without a guess.
-    pub(super) fn named_lifetime(&self, policy: &Policy) -> Option<Duration> {
+    pub(super) fn named_lifetime(&self, policy: &Policy) -> Option<Lifetime> {
         let directives = &self.directives;
         let origin = self.origin_lifetime();
-        let filled_in = policy.negative.of(self.status).or(policy.fresh);
+        let negative = policy.negative.of(self.status);
+        let negative = negative.map(|length| Lifetime::of(length, Source::Negative));
+        let fresh = policy.fresh;
+        let filled_in = negative.or(fresh.map(|length| Lifetime::of(length, Source::Fresh)));
         if policy.override_origin && filled_in.is_some() && !self.failing {
             return filled_in;
         }
         if directives.no_cache && !policy.override_origin {
-            return Some(Duration::ZERO);
+            return Some(Lifetime::of(Duration::ZERO, Source::NoCache));
         }
         if self.failing {
             // Neither `fresh` nor its bounds are meant for failures.
-            let origin = origin.map(|lifetime| lifetime.min(policy.negative_max));
-            let own = policy.negative.of(self.status);
+            let origin =
+                origin.map(|lifetime| lifetime.at_most(policy.negative_max, Bound::NegativeMax));
             return if policy.override_origin {
-                own.or(origin)
+                negative.or(origin)
             } else {
-                origin.or(own)
+                origin.or(negative)
             };
         }
         let bounded = origin.map(|lifetime| {
-            let at_least = lifetime.max(policy.fresh_min.unwrap_or_default());
-            policy.fresh_max.map_or(at_least, |max| at_least.min(max))
+            let at_least = lifetime.at_least(policy.fresh_min.unwrap_or_default());
+            let max = policy.fresh_max;
+            max.map_or(at_least, |max| at_least.at_most(max, Bound::FreshMax))
         });
         bounded.or(filled_in)
     }
 
     /// RFC 9111 4.2.2: never beside an explicit expiration time, and only where the status, or `public`, marks the
     /// response as cacheable.
-    fn heuristic_lifetime(&self, policy: &Policy) -> Option<Duration> {
+    fn heuristic_lifetime(&self, policy: &Policy) -> Option<Lifetime> {
         if policy.heuristic_percent == 0 || self.failing {
             return None;
         }
@@ -122,21 +131,31 @@ impl Facts {
             return None;
         }
         let guess = self.unmodified_for? / 100 * policy.heuristic_percent.min(100);
-        Some(guess.min(policy.heuristic_max))
+        let guess = Lifetime::of(guess, Source::Heuristic);
+        Some(guess.at_most(policy.heuristic_max, Bound::HeuristicMax))
     }
 
     /// What the origin itself says, whatever the policy. `None`: nothing.
-    pub(super) fn origin_lifetime(&self) -> Option<Duration> {
+    pub(super) fn origin_lifetime(&self) -> Option<Lifetime> {
         let directives = &self.directives;
-        directives
-            .s_maxage
-            .or(directives.max_age)
-            .or(self.expires_in)
+        let named = |length: Option<Duration>, source| Some(Lifetime::of(length?, source));
+        named(directives.s_maxage, Source::SMaxage)
+            .or(named(directives.max_age, Source::MaxAge))
+            .or(named(self.expires_in, Source::Expires))
     }
 
     /// Whether it may be used once stale at all (RFC 9111 4.2.4).
     pub fn allows_stale(&self, policy: &Policy) -> bool {
-        !self.failing && (policy.override_origin || !self.directives.forbids_stale())
+        self.stale_forbidden_by(policy).is_none()
+    }
+
+    /// What forbids its use once stale.
+    pub(super) fn stale_forbidden_by(&self, policy: &Policy) -> Option<StaleForbidden> {
+        if self.failing {
+            return Some(StaleForbidden::Failing);
+        }
+        let by_origin = self.directives.stale_forbidden_by();
+        by_origin.filter(|_| !policy.override_origin)
     }
 
     /// The origin's own window ends at the policy's hard end.
@@ -156,6 +175,27 @@ impl Facts {
             .map_or(policy.max_stale, |origin| origin.min(policy.max_stale))
     }
 
+    /// The times of its life under the policy, counted in its age. `spread`: as for [`Facts::judge`].
+    pub(super) fn ages(&self, policy: &Policy, spread: f32) -> Ages {
+        let named = self.lifetime(policy);
+        let lifetime = shortened(named.unwrap_or_default(), policy.spread_percent, spread);
+        if self.failing {
+            return Ages {
+                fresh: lifetime,
+                at_once: lifetime,
+                stale: lifetime,
+            };
+        }
+        // Nobody named a lifetime: there is no window after it either, only the last known good answer.
+        let at_once = named.map_or(Duration::ZERO, |_| self.stale_while_revalidate(policy));
+        let allowed = self.allows_stale(policy);
+        Ages {
+            fresh: lifetime,
+            at_once: lifetime.saturating_add(if allowed { at_once } else { Duration::ZERO }),
+            stale: lifetime.saturating_add(self.stale_if_error(policy).max(at_once)),
+        }
+    }
+
     /// When it is of no use any more, not even in an outage. The store evicts such entries first.
     pub fn dead_at(&self, policy: &Policy) -> Timestamp {
         let lifetime = self.lifetime(policy).unwrap_or_default();
@@ -170,6 +210,23 @@ impl Facts {
             .after(stale)
     }
 
+    /// When its age comes to this.
+    pub(super) fn comes_of_age(&self, age: Duration) -> Timestamp {
+        self.response_time
+            .after(age.saturating_sub(self.initial_age))
+    }
+
+    /// Whether the clock was set back since it was received, so that nobody knows how old it is.
+    pub(super) fn is_from_the_future(&self, now: Timestamp) -> bool {
+        self.response_time > now.after(AHEAD_MAX)
+    }
+
+    /// How long before its end it may be refreshed early: beyond ten times the fetch time the probability is below e^-10,
+    /// not worth drawing a number.
+    pub(super) fn early_within(&self) -> Duration {
+        self.fetch_time * 10
+    }
+
     /// Judges the stored response at `now`. `chance` is uniform in (0, 1]: it decides early refresh only, drawn once per
     /// request. `spread` in 0..=1 is fixed per key: where in the policy's spread its lifetime falls.
     pub fn judge(
@@ -179,9 +236,9 @@ impl Facts {
         now: Timestamp,
         chance: impl FnOnce() -> f64,
     ) -> Verdict {
-        let named = self.lifetime(policy);
-        let lifetime = shortened(named.unwrap_or_default(), policy.spread_percent, spread);
-        let age = if self.response_time > now.after(AHEAD_MAX) {
+        let ages = self.ages(policy, spread);
+        let lifetime = ages.fresh;
+        let age = if self.is_from_the_future(now) {
             // The clock was set back and nothing tells by how much: taken to be as old as it may be and still answer.
             self.initial_age.max(lifetime)
         } else {
@@ -198,16 +255,9 @@ impl Facts {
             let early = policy.early && self.is_early(lifetime - age, chance);
             return verdict(if early { State::Early } else { State::Fresh });
         }
-        let stale_for = age - lifetime;
-        if self.failing {
-            return verdict(State::Gone);
-        }
-        // Nobody named a lifetime: there is no window after it either, only the last known good answer.
-        let while_revalidate =
-            named.map_or(Duration::ZERO, |_| self.stale_while_revalidate(policy));
-        if stale_allowed && stale_for < while_revalidate {
+        if age < ages.at_once {
             verdict(State::StaleWhileRevalidate)
-        } else if stale_for < self.stale_if_error(policy).max(while_revalidate) {
+        } else if age < ages.stale {
             verdict(State::Stale)
         } else {
             verdict(State::Gone)
@@ -217,11 +267,111 @@ impl Facts {
     /// XFetch: the longer a fetch takes, and the nearer the expiry, the likelier one request refreshes ahead of time.
     /// (Vattani et al., "Optimal probabilistic cache stampede prevention", VLDB 2015, with beta = 1.)
     fn is_early(&self, left: Duration, chance: impl FnOnce() -> f64) -> bool {
-        // Beyond ten times the fetch time the probability is below e^-10: not worth drawing a number.
-        left < self.fetch_time * 10
+        left < self.early_within()
             && self.fetch_time.as_secs_f64() * -chance().max(f64::MIN_POSITIVE).ln()
                 >= left.as_secs_f64()
     }
+}
+
+/// A lifetime and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    /// How long.
+    pub(super) length: Duration,
+    /// Who named it.
+    pub(super) source: Source,
+    /// The bound of the policy that changed it, if one did; of several the last.
+    pub(super) bound: Option<Bound>,
+}
+
+/// Who named a lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// `s-maxage` (RFC 9111 5.2.2.10).
+    SMaxage,
+    /// `max-age` (5.2.2.1).
+    MaxAge,
+    /// `Expires` (5.3).
+    Expires,
+    /// `no-cache`: none at all (5.2.2.4).
+    NoCache,
+    /// A guess (4.2.2).
+    Heuristic,
+    /// The policy's `fresh`.
+    Fresh,
+    /// The policy's `negative`.
+    Negative,
+}
+
+/// A bound of the policy on a lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// `fresh_min` made it longer.
+    FreshMin,
+    /// `fresh_max` made it shorter.
+    FreshMax,
+    /// `negative_max` did.
+    NegativeMax,
+    /// `heuristic_max` did.
+    HeuristicMax,
+}
+
+impl Lifetime {
+    fn of(length: Duration, source: Source) -> Self {
+        Self {
+            length,
+            source,
+            bound: None,
+        }
+    }
+
+    fn at_most(self, max: Duration, bound: Bound) -> Self {
+        if self.length <= max {
+            return self;
+        }
+        Self {
+            length: max,
+            bound: Some(bound),
+            ..self
+        }
+    }
+
+    fn at_least(self, min: Duration) -> Self {
+        if self.length >= min {
+            return self;
+        }
+        Self {
+            length: min,
+            bound: Some(Bound::FreshMin),
+            ..self
+        }
+    }
+}
+
+/// Until which age a stored response is what. Each is at least the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ages {
+    /// Fresh.
+    pub(super) fresh: Duration,
+    /// Stale, answered at once and refreshed behind.
+    pub(super) at_once: Duration,
+    /// Stale, asked about.
+    pub(super) stale: Duration,
+}
+
+/// What forbids the use of a stored response once it is stale (RFC 9111 4.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StaleForbidden {
+    /// It is an error that counts as a failure of the upstream: it never stands in for a better answer.
+    Failing,
+    /// `no-cache`.
+    NoCache,
+    /// `must-revalidate`.
+    MustRevalidate,
+    /// `proxy-revalidate`.
+    ProxyRevalidate,
+    /// `s-maxage`, which implies `proxy-revalidate`.
+    SMaxage,
 }
 
 /// Where a stored response is in its life.

@@ -15,6 +15,15 @@ use super::{
 };
 use crate::{clock::Timestamp, store::Key};
 
+/// How the store is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// For an answer; each read of the disk may take this long.
+    Within(Duration),
+    /// For people who look: leaves no trace.
+    Looking,
+}
+
 /// What the store has for a request.
 pub(super) struct Found {
     /// Where the response is, or would be stored going by what is known of its `Vary`.
@@ -40,6 +49,16 @@ impl Found {
             part: None,
             vary_miss,
             purged: false,
+        }
+    }
+
+    /// What a test says.
+    #[cfg(test)]
+    pub(super) fn of(key: Key, copy: Option<Arc<Entry>>, verdict: Option<Verdict>) -> Self {
+        Self {
+            copy,
+            verdict,
+            ..Self::nothing(key, false)
         }
     }
 
@@ -93,24 +112,23 @@ impl RouteCache {
         method: &Method,
         headers: &HeaderMap,
     ) -> Found {
-        self.lookup_within(primary, method, headers, self.shared.read_timeout)
-            .await
+        let reading = Reading::Within(self.shared.read_timeout);
+        self.lookup_by(primary, method, headers, reading).await
     }
 
-    /// The same with another bound for each read.
-    pub(super) async fn lookup_within(
+    /// The same in another way of reading.
+    pub(super) async fn lookup_by(
         &self,
         primary: &Key,
         method: &Method,
         headers: &HeaderMap,
-        within: Duration,
+        reading: Reading,
     ) -> Found {
-        let store = &self.shared.store;
-        let Some(entry) = store.load_within(primary, within).await else {
+        let Some(entry) = self.read(primary, reading).await else {
             return Found::nothing(*primary, false);
         };
         let Entry::Variants { variants, .. } = &*entry else {
-            return self.judged_or_dropped(*primary, &entry, method, headers);
+            return self.judged_by(*primary, entry, method, headers, reading);
         };
         let Some(key) = variants.select(primary, headers) else {
             return Found::nothing(
@@ -118,26 +136,35 @@ impl RouteCache {
                 true,
             );
         };
-        match store.load_within(&key, within).await {
+        match self.read(&key, reading).await {
             Some(entry) if matches!(*entry, Entry::Response(_)) => {
-                self.judged_or_dropped(key, &entry, method, headers)
+                self.judged_by(key, entry, method, headers, reading)
             }
             _ => Found::nothing(key, true),
         }
     }
 
-    /// [`RouteCache::judged`], and what was purged hard is removed. Only where the request will not look again: it is to know why
-    /// there is nothing.
-    fn judged_or_dropped(
+    async fn read(&self, key: &Key, reading: Reading) -> Option<Arc<Entry>> {
+        let store = &self.shared.store;
+        match reading {
+            Reading::Within(within) => store.load_within(key, within).await,
+            Reading::Looking => store.look(key).await.record().cloned(),
+        }
+    }
+
+    /// [`RouteCache::judged`], and what was purged hard is removed, unless somebody only looks. Only where the request will
+    /// not look again: it is to know why there is nothing.
+    fn judged_by(
         &self,
         key: Key,
-        entry: &Arc<Entry>,
+        entry: Arc<Entry>,
         method: &Method,
         request: &HeaderMap,
+        reading: Reading,
     ) -> Found {
-        let found = self.judged(key, Arc::clone(entry), method, request);
-        if found.purged && found.copy.is_none() {
-            self.shared.drop_purged(&key, entry);
+        let found = self.judged(key, Arc::clone(&entry), method, request);
+        if found.purged && found.copy.is_none() && matches!(reading, Reading::Within(_)) {
+            self.shared.drop_purged(&key, &entry);
         }
         found
     }

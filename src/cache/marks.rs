@@ -44,9 +44,13 @@ impl Marks {
 
     /// Whether the key's cool-down lasts. A rest that seems to last for hours is one that a clock set back made so.
     pub(super) fn is_resting(&self, key: &Key, now: Timestamp) -> bool {
-        self.resting
-            .get(key)
-            .is_some_and(|until| now < until && until.since(now) < REST_MAX)
+        self.resting_until(key, now).is_some()
+    }
+
+    /// When the key's cool-down ends, while it lasts.
+    pub(super) fn resting_until(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+        let until = self.resting.get(key)?;
+        (now < until && until.since(now) < REST_MAX).then_some(until)
     }
 
     /// Begins a cool-down.

@@ -24,6 +24,7 @@ mod content;
 mod control;
 mod cookies;
 mod entry;
+mod explain;
 mod fetch;
 mod fetched;
 mod freshness;
@@ -65,6 +66,11 @@ use tower::{Service, util::BoxCloneSyncService};
 pub use self::{
     answer::{Answer, Note},
     entry::{Entry, StoredResponse},
+    explain::{
+        Asked, Departure, DepartureKind, Explained, Explanation, FailingShown, FoundShown,
+        KeyShown, NowShown, Pair, Reason, Refused, RouteShown, Setting, StoredShown, asked,
+        departures, departures_markdown, departures_of_route, route_shown, short, unasked,
+    },
     freshness::{Facts, State, Verdict},
     key::primary_key,
     label::urls_of,
@@ -80,7 +86,7 @@ use self::{
     content::Asking,
     control::RequestDirectives,
     fetched::{Fetched, Next, Reply, Waited},
-    lookup::Found,
+    lookup::{Found, Reading},
     marks::Marks,
     no_vary_search::Equivalents,
     pass::only_reads,
@@ -194,6 +200,11 @@ impl Cache {
     pub fn at_once(&self, request: &Request) -> Option<Answer> {
         self.0.at_once(request)
     }
+
+    /// What would happen to this request, were it sent without content, and why. Asks nobody, changes nothing.
+    pub async fn explain(&self, request: Parts) -> Explanation {
+        self.0.explain(request).await
+    }
 }
 
 impl Service<Request> for Cache {
@@ -213,6 +224,19 @@ impl Service<Request> for Cache {
 
 /// The answer, once disk or upstream have it. Boxed: what gets here is no hit in memory.
 pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+/// Why a request is fetched for by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    /// The client says `no-store`.
+    NoStore,
+    /// It asks for a part.
+    Range,
+    /// It has credentials that the key does not hold.
+    Authorization,
+    /// The latest answer could not be shared.
+    Unshared,
+}
 
 impl RouteCache {
     /// The hot path: what memory can answer without waiting. Anything unusual is left to [`RouteCache::answer`].
@@ -308,12 +332,7 @@ impl RouteCache {
                     forward = Forward::Partial;
                 }
                 found.key = known_key.unwrap_or(found.key);
-                // What it sends already says that its answer is for it alone (a part is for those who want that part), or
-                // the last ones turned out to be.
-                alone |= wishes.no_store
-                    || parts.headers.contains_key(header::RANGE)
-                    || has_unkeyed_authorization(&self.route, &parts.headers)
-                    || self.shared.marks.is_unshared(&found.key);
+                alone |= self.alone(&wishes, &parts.headers, &found.key).is_some();
             }
             // A copy that ended while this request waited is still what it would have got by not waiting.
             let standby = match &earlier {
@@ -363,6 +382,22 @@ impl RouteCache {
             return RequestDirectives::default();
         }
         RequestDirectives::parse(headers)
+    }
+
+    /// Why a request for which nothing is stored does not wait for another's answer: what it sends already says that its
+    /// answer is for it alone (a part is for those who want that part), or the last ones turned out to be.
+    fn alone(&self, wishes: &RequestDirectives, headers: &HeaderMap, key: &Key) -> Option<Alone> {
+        if wishes.no_store {
+            Some(Alone::NoStore)
+        } else if headers.contains_key(header::RANGE) {
+            Some(Alone::Range)
+        } else if has_unkeyed_authorization(&self.route, headers) {
+            Some(Alone::Authorization)
+        } else if self.shared.marks.is_unshared(key) {
+            Some(Alone::Unshared)
+        } else {
+            None
+        }
     }
 
     fn plan(&self, found: Option<&Found>, wishes: &RequestDirectives) -> Plan {
@@ -559,7 +594,12 @@ impl RouteCache {
     ) -> Answer {
         if found.copy.is_none() {
             found = self
-                .lookup_within(primary, &parts.method, &parts.headers, LAST_LOOK)
+                .lookup_by(
+                    primary,
+                    &parts.method,
+                    &parts.headers,
+                    Reading::Within(LAST_LOOK),
+                )
                 .await;
         }
         answer::from_failure(

@@ -23,55 +23,96 @@ pub(super) enum Plan {
     Unsatisfiable,
 }
 
-/// Decides. `resting`: the key has a cool-down after a failed refresh.
-pub(super) fn plan(verdict: Option<&Verdict>, wishes: &RequestDirectives, resting: bool) -> Plan {
-    let Some(verdict) = verdict else {
-        return if wishes.only_if_cached {
-            Plan::Unsatisfiable
-        } else {
-            Plan::Ask
-        };
-    };
-    let plan = by_state(verdict, wishes, resting);
-    if !wishes.only_if_cached {
-        return plan;
-    }
-    match plan {
-        Plan::Serve { .. } => Plan::Serve { refresh: false },
-        Plan::Ask | Plan::Unsatisfiable => Plan::Unsatisfiable,
-    }
+/// What decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Nothing is stored that could answer.
+    Nothing,
+    /// Where the stored response is in its life.
+    State,
+    /// The key has a cool-down after a failed refresh: nobody asks meanwhile.
+    Resting,
+    /// The client wants it asked about.
+    Unsatisfied(Wish),
+    /// The client welcomes a stale response (`max-stale`, RFC 9111 5.2.1.2).
+    Welcome,
 }
 
-fn by_state(verdict: &Verdict, wishes: &RequestDirectives, resting: bool) -> Plan {
-    if resting && verdict.is_last_known_good() && verdict.state >= State::StaleWhileRevalidate {
-        return Plan::Serve { refresh: false };
+/// A wish of a client that a stored response does not fulfil.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// `no-cache` (RFC 9111 5.2.1.4).
+    NoCache,
+    /// `min-fresh` (5.2.1.3).
+    MinFresh,
+    /// `max-age` (5.2.1.1).
+    MaxAge,
+}
+
+/// Decides. `resting`: the key has a cool-down after a failed refresh.
+pub(super) fn plan(verdict: Option<&Verdict>, wishes: &RequestDirectives, resting: bool) -> Plan {
+    plan_and_why(verdict, wishes, resting).0
+}
+
+/// The same with what decided.
+pub(super) fn plan_and_why(
+    verdict: Option<&Verdict>,
+    wishes: &RequestDirectives,
+    resting: bool,
+) -> (Plan, Why) {
+    let (plan, why) = match verdict {
+        Some(verdict) => by_state(verdict, wishes, resting),
+        None => (Plan::Ask, Why::Nothing),
+    };
+    if !wishes.only_if_cached {
+        return (plan, why);
     }
-    if !satisfies(verdict, wishes) {
+    let plan = match plan {
+        Plan::Serve { .. } => Plan::Serve { refresh: false },
+        Plan::Ask | Plan::Unsatisfiable => Plan::Unsatisfiable,
+    };
+    (plan, why)
+}
+
+fn by_state(verdict: &Verdict, wishes: &RequestDirectives, resting: bool) -> (Plan, Why) {
+    const SERVE: Plan = Plan::Serve { refresh: false };
+    if resting && verdict.is_last_known_good() && verdict.state >= State::StaleWhileRevalidate {
+        return (SERVE, Why::Resting);
+    }
+    if let Some(wish) = unsatisfied(verdict, wishes) {
         // Asking again so soon after a failure helps nobody; the rest is short.
         return if resting && verdict.is_last_known_good() {
-            Plan::Serve { refresh: false }
+            (SERVE, Why::Resting)
         } else {
-            Plan::Ask
+            (Plan::Ask, Why::Unsatisfied(wish))
         };
     }
     match verdict.state {
-        State::Fresh => Plan::Serve { refresh: false },
-        State::Early | State::StaleWhileRevalidate => Plan::Serve { refresh: !resting },
-        State::Stale if verdict.stale_allowed && welcomes_stale(verdict, wishes) => {
-            Plan::Serve { refresh: true }
+        State::Fresh => (SERVE, Why::State),
+        State::Early | State::StaleWhileRevalidate => {
+            (Plan::Serve { refresh: !resting }, Why::State)
         }
-        State::Stale | State::Gone => Plan::Ask,
+        State::Stale if verdict.stale_allowed && welcomes_stale(verdict, wishes) => {
+            (Plan::Serve { refresh: true }, Why::Welcome)
+        }
+        State::Stale | State::Gone => (Plan::Ask, Why::State),
     }
 }
 
-/// `no-cache`, `max-age` and `min-fresh` (RFC 9111 5.2.1.1, 5.2.1.3, 5.2.1.4).
-fn satisfies(verdict: &Verdict, wishes: &RequestDirectives) -> bool {
+/// The wish that is not fulfilled: `no-cache`, `max-age` or `min-fresh` (RFC 9111 5.2.1.1, 5.2.1.3, 5.2.1.4).
+fn unsatisfied(verdict: &Verdict, wishes: &RequestDirectives) -> Option<Wish> {
     let left = verdict.lifetime.saturating_sub(verdict.age);
-    !wishes.no_cache
-        && wishes.min_fresh.is_none_or(|wanted| left >= wanted)
-        && wishes
-            .max_age
-            .is_none_or(|wanted| verdict.age <= wanted + wishes.max_stale.unwrap_or(Duration::ZERO))
+    if wishes.no_cache {
+        return Some(Wish::NoCache);
+    }
+    if wishes.min_fresh.is_some_and(|wanted| left < wanted) {
+        return Some(Wish::MinFresh);
+    }
+    let is_too_old = |wanted| verdict.age > wanted + wishes.max_stale.unwrap_or(Duration::ZERO);
+    wishes
+        .max_age
+        .is_some_and(is_too_old)
+        .then_some(Wish::MaxAge)
 }
 
 /// `max-stale` (RFC 9111 5.2.1.2).

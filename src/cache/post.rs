@@ -107,7 +107,7 @@ fn is_representation(target: &Parts, head: &response::Parts, now: Timestamp) -> 
     head.status == StatusCode::OK
         && facts
             .origin_lifetime()
-            .is_some_and(|lifetime| !lifetime.is_zero())
+            .is_some_and(|lifetime| !lifetime.length.is_zero())
         && is_located_at(target, &head.headers)
 }
 

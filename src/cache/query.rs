@@ -36,6 +36,14 @@ pub(super) fn sent<'q>(rule: &QueryKey, query: Option<&'q str>) -> Option<Cow<'q
     }
 }
 
+/// The names of the parameters that do not count, in one spelling, in the order in which they came.
+pub(super) fn left_out(rule: &QueryKey, query: Option<&str>) -> Vec<String> {
+    let query = query.map(normalize_query).unwrap_or_default();
+    let names = query.split('&').filter(|pair| !pair.is_empty());
+    let names = names.map(name_of).filter(|name| !counts(rule, name));
+    names.map(str::to_owned).collect()
+}
+
 /// The parameters that count, in one spelling and, unless only some are ignored, sorted by name; those of one name keep
 /// their order, which may mean something.
 fn picked(rule: &QueryKey, query: &str) -> Option<String> {

@@ -260,6 +260,11 @@ impl Part {
         }
     }
 
+    /// The `Range` it was the answer to.
+    pub(super) fn asked(&self) -> &str {
+        &self.asked
+    }
+
     /// Whether it answers this GET.
     pub(super) fn covers(&self, request: &HeaderMap, stored: &StoredResponse) -> bool {
         if_range_holds(request, &stored.headers)

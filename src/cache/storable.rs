@@ -59,6 +59,23 @@ pub enum NotStored {
 }
 
 impl NotStored {
+    /// All of them, in the order in which an answer is held against them.
+    pub(super) const ALL: [Self; 13] = [
+        Self::Unjudged,
+        Self::Status,
+        Self::NoStore,
+        Self::Private,
+        Self::RequestNoStore,
+        Self::Authorization,
+        Self::Stream,
+        Self::SetCookie,
+        Self::NoLifetime,
+        Self::Cookie,
+        Self::VaryAnything,
+        Self::TooLarge,
+        Self::Condition,
+    ];
+
     /// Whether the reason lies in what this client sent: another's request may get an answer for everybody.
     pub(super) fn is_about_request(self) -> bool {
         matches!(
@@ -69,6 +86,53 @@ impl NotStored {
                 | Self::Condition
                 | Self::Spelling
         )
+    }
+
+    /// Whether `override` makes it give way.
+    pub(super) fn gives_way(self) -> bool {
+        matches!(
+            self,
+            Self::NoStore | Self::Private | Self::RequestNoStore | Self::SetCookie
+        )
+    }
+
+    /// What is not stored for this reason, and the section that says so; for operators.
+    pub(super) fn about(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Status => (
+                "an interim response, a part nobody asked for, a status that `must-understand` asks us to know and we do \
+                 not; beside a good copy, any error but 404 and 410",
+                "RFC 9111 3",
+            ),
+            Self::Condition => ("an answer to the client's own condition", "RFC 9111 4.3.3"),
+            Self::NoStore => ("the response says `no-store`", "RFC 9111 5.2.2.5"),
+            Self::RequestNoStore => ("the request says `no-store`", "RFC 9111 5.2.1.5"),
+            Self::Private => ("the response says `private`", "RFC 9111 5.2.2.7"),
+            Self::Authorization => (
+                "the request had `Authorization`, the key does not hold it, and the response says none of `public`, \
+                 `must-revalidate`, `s-maxage`",
+                "RFC 9111 3.5",
+            ),
+            Self::Cookie => (
+                "the request had a `Cookie` that the key does not hold, and nobody named a lifetime",
+                "RFC 9111 3",
+            ),
+            Self::SetCookie => (
+                "the response has `Set-Cookie` and says neither `public` nor `s-maxage`",
+                "RFC 9111 7.3",
+            ),
+            Self::VaryAnything => ("the response says `Vary: *`", "RFC 9111 4.1"),
+            Self::Stream => ("an endless stream (`text/event-stream`)", "RFC 9111 3"),
+            Self::NoLifetime => (
+                "nobody named a lifetime, and the status lets nobody guess one or counts as a failure",
+                "RFC 9111 3",
+            ),
+            Self::TooLarge => ("the body is larger than `store.body_max`", "RFC 9111 3"),
+            Self::Unjudged => (
+                "a part, or encoded, on a route that looks into bodies",
+                "RFC 9111 3",
+            ),
+        }
     }
 
     /// The word for it in `Cache-Status`: a token.
@@ -113,13 +177,14 @@ pub(super) fn storable(
     if directives.must_understand && !is_understood(status) {
         return Err(NotStored::Status);
     }
-    if !overrides && directives.no_store && !directives.must_understand {
+    let counts = |reason: NotStored| !(overrides && reason.gives_way());
+    if counts(NotStored::NoStore) && directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
-    if !overrides && directives.private {
+    if counts(NotStored::Private) && directives.private {
         return Err(NotStored::Private);
     }
-    if !overrides && RequestDirectives::parse(request).no_store {
+    if counts(NotStored::RequestNoStore) && RequestDirectives::parse(request).no_store {
         return Err(NotStored::RequestNoStore);
     }
     if has_unkeyed_authorization(route, request) && !directives.shares_authorized() {
@@ -129,7 +194,7 @@ pub(super) fn storable(
         return Err(NotStored::Stream);
     }
     let explicit = facts.origin_lifetime().is_some();
-    let shared_in_writing = overrides
+    let shared_in_writing = !counts(NotStored::SetCookie)
         || directives.public
         || directives.s_maxage.is_some()
         || (policy.share_set_cookie && explicit);

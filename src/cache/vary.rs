@@ -116,6 +116,18 @@ impl Variants {
         })
     }
 
+    /// The fields that tell them apart, sorted, each once.
+    pub(super) fn field_names(&self) -> Vec<HeaderName> {
+        let all = self
+            .0
+            .iter()
+            .flat_map(|variant| field_names(&variant.fields));
+        match Vary::of(all.collect()) {
+            Vary::Fields(fields) => fields,
+            Vary::Nothing | Vary::Anything => Vec::new(),
+        }
+    }
+
     /// Every variant's key.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.0.iter().map(|variant| variant.key)

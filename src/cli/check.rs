@@ -15,7 +15,10 @@ use bytesize::ByteSize;
 use jiff::fmt::friendly::SpanPrinter;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, Finding, HostPattern, Policy, RouteConfig, Severity};
+use crate::{
+    cache::{Departure, DepartureKind, departures_of_route},
+    config::{self, Config, Finding, HostPattern, Policy, RouteConfig, Severity},
+};
 
 /// Arguments of `larder check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -198,6 +201,38 @@ fn write_route(out: &mut String, route: &RouteConfig) {
         indent = "               ",
         promise = promise(&route.policy),
     );
+    let sections = sections(&departures_of_route(route));
+    if !sections.is_empty() {
+        let _ = writeln!(
+            out,
+            "               departs from {sections} (docs/departures.md)"
+        );
+    }
+}
+
+/// What is departed from, by RFC: `RFC 9111 4.2.4, 5.2.1; RFC 5861 3, 4`.
+fn sections(departures: &[Departure]) -> String {
+    let mut by_rfc: Vec<(&str, Vec<&str>)> = Vec::new();
+    let departs = departures
+        .iter()
+        .filter(|one| one.kind == DepartureKind::Departs);
+    for one in departs {
+        let split = one.section.match_indices(' ').nth(1);
+        let (rfc, section) = one.section.split_at(split.map_or(0, |(at, _)| at));
+        let at = by_rfc.iter().position(|(known, _)| *known == rfc);
+        let at = at.unwrap_or_else(|| {
+            by_rfc.push((rfc, Vec::new()));
+            by_rfc.len() - 1
+        });
+        let sections = &mut by_rfc[at].1;
+        if !sections.contains(&section.trim()) {
+            sections.push(section.trim());
+        }
+    }
+    let texts = by_rfc
+        .iter()
+        .map(|(rfc, sections)| format!("{rfc} {}", sections.join(", ")));
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 fn host(host: &HostPattern) -> String {
@@ -271,6 +306,28 @@ mod tests {
         assert_eq!(names, ["host", "suffix", "put", "param", "rest"]);
         let text = summary(&config);
         assert!(text.contains("*.b/{*rest}  [any method]  -> a"), "{text}");
+    }
+
+    #[test]
+    fn a_route_says_which_sections_it_departs_from() {
+        let route = "[[route]]\npath = \"/\"\nupstream = \"a\"\npolicy = \"p\"";
+        let upstream = "[upstream.a]\nendpoints = [\"http://a\"]\nfailures = [\"5xx\"]";
+        let strict =
+            "[policy.p]\nstale_while_revalidate = \"0s\"\nmax_stale = \"0s\"\ncool_down = \"0s\"";
+        for (more, want) in [
+            ("", None),
+            (
+                "client_directives = false\nfresh_min = \"1s\"",
+                Some("departs from RFC 9111 4.2.1, 5.2.1 (docs/departures.md)"),
+            ),
+            ("override = true", Some("; RFC 5861 3, 4")),
+        ] {
+            let text = summary(&compiled(&format!("{upstream}\n{strict}\n{more}\n{route}")));
+            match want {
+                Some(want) => assert!(text.contains(want), "{text}"),
+                None => assert!(!text.contains("departs"), "{text}"),
+            }
+        }
     }
 
     #[test]

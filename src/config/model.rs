@@ -191,6 +191,8 @@ pub struct UpstreamConfig {
     pub retry_after_max: Duration,
     /// Largest error response that is kept to be passed on. Default: 256 KiB.
     pub error_bytes_max: u64,
+    /// Where the file says so.
+    pub written: Written,
 }
 
 /// One address of an upstream.

@@ -149,6 +149,39 @@ pub struct Store<R: Record> {
     owner: Arc<Owner<R>>,
 }
 
+/// What each tier holds of one key; see [`Store::look`].
+#[derive(Debug)]
+pub struct Look<R> {
+    /// In memory.
+    pub memory: Option<Arc<R>>,
+    /// On its way to the disk.
+    pub waiting: Option<Arc<R>>,
+    /// On disk.
+    pub disk: DiskLook<R>,
+}
+
+/// What the disk tier holds of one key.
+#[derive(Debug)]
+pub enum DiskLook<R> {
+    /// This.
+    Record(Arc<R>),
+    /// Nothing, or there is no disk tier.
+    Nothing,
+    /// It did not say in time, or failed.
+    Late,
+}
+
+impl<R> Look<R> {
+    /// The record that would answer: that of the uppermost tier.
+    pub fn record(&self) -> Option<&Arc<R>> {
+        let lower = match &self.disk {
+            DiskLook::Record(record) => Some(record),
+            DiskLook::Nothing | DiskLook::Late => None,
+        };
+        self.memory.as_ref().or(self.waiting.as_ref()).or(lower)
+    }
+}
+
 struct Owner<R: Record> {
     shared: Arc<Shared<R>>,
     keeper_life: Mutex<Option<mpsc::Receiver<()>>>,
@@ -260,6 +293,35 @@ impl<R: Record> Store<R> {
         }
         shared.counters.disk_misses.add(1);
         None
+    }
+
+    /// What each tier holds of a key, for people who look: nothing is counted, moved up or kept longer for it (but memory's
+    /// own estimate of popularity sees one read). The disk is given `store.read_timeout`.
+    pub async fn look(&self, key: &Key) -> Look<R> {
+        let shared = &*self.owner.shared;
+        let mut look = Look {
+            memory: shared.memory.record(key),
+            waiting: None,
+            disk: DiskLook::Nothing,
+        };
+        let Some(mount) = shared.mount() else {
+            return look;
+        };
+        look.waiting = match mount.writes.waiting(key) {
+            Waiting::Removed => return look,
+            Waiting::Record(record) => Some(record),
+            Waiting::Nothing => None,
+        };
+        if !mount.presence.may_hold(key.prefix()) {
+            return look;
+        }
+        let asked = async { mount.reads.look(*key)?.await.ok() };
+        look.disk = match timeout(shared.config.read_timeout, asked).await {
+            Ok(Some(Found::Record(record))) => DiskLook::Record(record),
+            Ok(Some(Found::Nothing | Found::Outdated)) => DiskLook::Nothing,
+            Ok(None) | Err(_) => DiskLook::Late,
+        };
+        look
     }
 
     /// One look at the disk. `None`: not in time, which is counted.

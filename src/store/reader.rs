@@ -30,8 +30,8 @@ pub(crate) enum Found<R> {
 
 struct Job<R> {
     key: Key,
-    /// The key's version before anything was looked at.
-    version: u64,
+    /// The key's version before anything was looked at. `None`: somebody only looks, and nothing is kept in memory.
+    version: Option<u64>,
     answer: oneshot::Sender<Found<R>>,
 }
 
@@ -61,6 +61,15 @@ impl<R: Record> ReadQueue<R> {
 
     /// Asks for a record of a key that had this version. `None`: too many ask, or the disk tier is gone.
     pub(crate) fn ask(&self, key: Key, version: u64) -> Option<oneshot::Receiver<Found<R>>> {
+        self.push(key, Some(version))
+    }
+
+    /// The same for who only looks: the record counts as no more used than before.
+    pub(crate) fn look(&self, key: Key) -> Option<oneshot::Receiver<Found<R>>> {
+        self.push(key, None)
+    }
+
+    fn push(&self, key: Key, version: Option<u64>) -> Option<oneshot::Receiver<Found<R>>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.jobs.len() >= self.reads_max {
             state.jobs.retain(|job| !job.answer.is_closed());
@@ -111,17 +120,22 @@ impl<R: Record> ReadQueue<R> {
 pub(crate) fn run<R: Record>(shared: &Shared<R>, mount: &Mount<R>, number: usize) {
     let pulse = &mount.pulses[number];
     while let Some(job) = mount.reads.next() {
+        let Some(version) = job.version else {
+            match pulse.during(|| record(shared, mount, &job.key, Touch::Look)) {
+                Ok(found) => drop(job.answer.send(found.map_or(Found::Nothing, Found::Record))),
+                Err(fault) => return mount.fail(fault),
+            }
+            continue;
+        };
         // A read that was late for somebody else may have brought it meanwhile.
         let found = match shared.memory.record(&job.key) {
             Some(record) => Ok(Some(record)),
-            None => pulse.during(|| record(shared, mount, &job.key)),
+            None => pulse.during(|| record(shared, mount, &job.key, Touch::Use)),
         };
         let found = match found {
             Ok(None) => Found::Nothing,
             // Here and not where it is waited for: nobody may wait any more.
-            Ok(Some(record)) if shared.promote(job.key, &record, job.version) => {
-                Found::Record(record)
-            }
+            Ok(Some(record)) if shared.promote(job.key, &record, version) => Found::Record(record),
             Ok(Some(_)) => Found::Outdated,
             Err(fault) => return mount.fail(fault),
         };
@@ -129,17 +143,27 @@ pub(crate) fn run<R: Record>(shared: &Shared<R>, mount: &Mount<R>, number: usize
     }
 }
 
+/// Whether a read counts as a use, by which the disk tier chooses what to evict.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    Use,
+    Look,
+}
+
 fn record<R: Record>(
     shared: &Shared<R>,
     mount: &Mount<R>,
     key: &Key,
+    touch: Touch,
 ) -> Result<Option<Arc<R>>, DiskError> {
     let damaged = match mount.tier.read(key)? {
         Lookup::Absent => return Ok(None),
         Lookup::Corrupt { stamp } => stamp,
         Lookup::Found { stamp, meta, body } => match R::decode(&meta, body) {
             Ok(record) => {
-                mount.touch(key);
+                if touch == Touch::Use {
+                    mount.touch(key);
+                }
                 return Ok(Some(Arc::new(record)));
             }
             Err(_) => Some(stamp),

@@ -96,6 +96,37 @@ async fn what_was_put_is_there_after_closing_and_opening_again() {
 }
 
 #[tokio::test]
+async fn a_look_says_what_each_tier_holds_and_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&config(dir.path()));
+    store.put(key(1), record(1));
+    let look = store.look(&key(1)).await;
+    assert_eq!(look.memory, Some(record(1)));
+    store.flush().await.unwrap();
+    let look = store.look(&key(1)).await;
+    assert_eq!((look.memory, look.waiting), (Some(record(1)), None));
+    assert!(matches!(look.disk, DiskLook::Record(found) if found == record(1)));
+    store.close(SOON).await;
+    let store = open(&config(dir.path()));
+    let before = store.stats();
+    let look = store.look(&key(1)).await;
+    assert_eq!(look.record(), Some(&record(1)));
+    assert_eq!(look.memory, None, "it was not moved up");
+    assert_eq!(store.look(&key(2)).await.record(), None);
+    let after = store.stats();
+    assert_eq!(
+        (after.disk_hits, after.disk_misses, after.memory_entries),
+        (before.disk_hits, before.disk_misses, 0)
+    );
+    store.remove(&key(1));
+    assert_eq!(
+        store.look(&key(1)).await.record(),
+        None,
+        "it is on its way out"
+    );
+}
+
+#[tokio::test]
 async fn what_was_flushed_survives_a_kill() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(&config(dir.path()));

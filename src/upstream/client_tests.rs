@@ -67,6 +67,7 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
         failures,
         retry_after_max: Duration::from_secs(900),
         error_bytes_max: 1_024,
+        written: Default::default(),
     }
 }
 

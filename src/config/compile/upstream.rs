@@ -54,6 +54,7 @@ fn upstream(name: &str, table: &Table<'_>) -> UpstreamConfig {
         failures: failures(table),
         retry_after_max: table.duration("retry_after_max"),
         error_bytes_max: table.size("error_bytes_max"),
+        written: table.written(),
     };
     if table.is_written("connect_timeout") && upstream.connect_timeout > upstream.attempt_timeout {
         let message = "is longer than `attempt_timeout`, which ends the connection attempt first";

@@ -1,0 +1,88 @@
+//! What an explanation is made from: everything that was looked at, so that explaining is pure.
+
+use http::request::Parts;
+
+use super::model::{Reason, VariantsShown};
+use crate::{
+    cache::{
+        Alone,
+        control::RequestDirectives,
+        entry::StoredResponse,
+        freshness::{State, Verdict},
+        lookup::{Found, spread},
+        purge::{Mode, purged},
+    },
+    clock::Timestamp,
+    config::RouteConfig,
+    store::Key,
+};
+
+/// How a request goes on its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By way of the store.
+    Cache,
+    /// By its content, which is not known here.
+    Content,
+    /// Past it: its method is not one whose answers are stored, or it has a condition or an upgrade that only the origin
+    /// can judge.
+    Past,
+}
+
+/// Everything that was looked at.
+pub(super) struct Seen<'s> {
+    pub(super) route: &'s RouteConfig,
+    /// As the cache sees it: cookies that do not count taken off.
+    pub(super) parts: &'s Parts,
+    pub(super) way: Way,
+    pub(super) wishes: RequestDirectives,
+    pub(super) found: &'s Found,
+    /// The stored response at the key found, whether it answers or not.
+    pub(super) stored: Option<&'s StoredResponse>,
+    /// The tiers that hold it.
+    pub(super) lies_in: Vec<String>,
+    pub(super) variants: Option<VariantsShown>,
+    /// The purge that covers it.
+    pub(super) purged: Option<Mode>,
+    pub(super) alone: Option<Alone>,
+    pub(super) resting_until: Option<Timestamp>,
+    pub(super) now: Timestamp,
+}
+
+impl Seen<'_> {
+    /// The judgement on a stored response, without the chance of an early refresh.
+    pub(super) fn verdict(&self, key: &Key, stored: &StoredResponse) -> Verdict {
+        let policy = &self.route.policy;
+        let by_chance = stored.facts.judge(policy, spread(key), self.now, || 1.0);
+        let alone = match by_chance.state {
+            State::Early => Verdict {
+                state: State::Fresh,
+                ..by_chance
+            },
+            _ => by_chance,
+        };
+        self.purged
+            .map_or(alone, |mode| purged(&alone, mode, policy))
+    }
+
+    /// The judgement on the stored response that answers this request, if one does.
+    pub(super) fn usable(&self) -> Option<(&StoredResponse, Verdict)> {
+        let (stored, _) = self.found.copy_and_verdict()?;
+        Some((stored, self.verdict(&self.found.key, stored)))
+    }
+
+    /// Why this request does not share an answer with others.
+    pub(super) fn alone_because(&self) -> Option<Reason> {
+        Some(match self.alone? {
+            Alone::NoStore => Reason::rule("the request says `no-store`", "RFC 9111 5.2.1.5"),
+            Alone::Range => Reason::rule("the request asks for a part", "RFC 9110 14.2"),
+            Alone::Authorization => Reason::rule(
+                "the request has `Authorization`, which the key does not hold",
+                "RFC 9111 3.5",
+            ),
+            Alone::Unshared => Reason::plain(
+                "the latest answer could not be stored for others; its `Cache-Status` said why (`detail`)",
+            ),
+        })
+    }
+}
