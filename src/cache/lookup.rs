@@ -128,7 +128,7 @@ impl RouteCache {
             return Found::nothing(*primary, false);
         };
         let Entry::Variants { variants, .. } = &*entry else {
-            return self.judged_by(*primary, entry, method, headers, reading);
+            return self.judged_by(*primary, &entry, method, headers, reading);
         };
         let Some(key) = variants.select(primary, headers) else {
             return Found::nothing(
@@ -138,7 +138,7 @@ impl RouteCache {
         };
         match self.read(&key, reading).await {
             Some(entry) if matches!(*entry, Entry::Response(_)) => {
-                self.judged_by(key, entry, method, headers, reading)
+                self.judged_by(key, &entry, method, headers, reading)
             }
             _ => Found::nothing(key, true),
         }
@@ -157,14 +157,14 @@ impl RouteCache {
     fn judged_by(
         &self,
         key: Key,
-        entry: Arc<Entry>,
+        entry: &Arc<Entry>,
         method: &Method,
         request: &HeaderMap,
         reading: Reading,
     ) -> Found {
-        let found = self.judged(key, Arc::clone(&entry), method, request);
+        let found = self.judged(key, Arc::clone(entry), method, request);
         if found.purged && found.copy.is_none() && matches!(reading, Reading::Within(_)) {
-            self.shared.drop_purged(&key, &entry);
+            self.shared.drop_purged(&key, entry);
         }
         found
     }

@@ -100,11 +100,15 @@ impl NotStored {
     pub(super) fn about(self) -> (&'static str, &'static str) {
         match self {
             Self::Status => (
-                "an interim response, a part nobody asked for, a status that `must-understand` asks us to know and we do \
+                "an interim response, a part nobody asked for, an error about a condition or a range, a status that `must-understand` asks us to know and we do \
                  not; beside a good copy, any error but 404 and 410",
                 "RFC 9111 3",
             ),
             Self::Condition => ("an answer to the client's own condition", "RFC 9111 4.3.3"),
+            Self::Spelling => (
+                "an error to a path that the client spelled otherwise than the key does",
+                "RFC 3986 6.2.2",
+            ),
             Self::NoStore => ("the response says `no-store`", "RFC 9111 5.2.2.5"),
             Self::RequestNoStore => ("the request says `no-store`", "RFC 9111 5.2.1.5"),
             Self::Private => ("the response says `private`", "RFC 9111 5.2.2.7"),

@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::{
-    network::Network,
     Written,
+    network::Network,
     report::Finding,
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},

@@ -78,6 +78,7 @@ impl Case {
                 headers,
                 body: Bytes::from_static(b"{}"),
                 part: None,
+                aside: None,
                 url: "/x".into(),
                 request_time: received,
                 facts,
