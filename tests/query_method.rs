@@ -281,6 +281,55 @@ async fn a_stale_question_is_refreshed_behind_with_its_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_ends_the_answers_to_queries_of_its_target_also_those_under_way() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let origin = Origin::start(move |asked| match (asked.nth, asked.method.as_str()) {
+        (1, _) => Play::answer(200, &[FRESH], "before").behind(&held),
+        (_, "QUERY") => Play::answer(200, &[FRESH], format!("answer {}", asked.nth)),
+        _ => Play::answer(204, &[], ""),
+    })
+    .await;
+    let clock = Clock::manual(NOW);
+    let proxy = Setup::before(&origin, &one_route("", "")).clock(&clock);
+    let proxy = Arc::new(proxy.start().await);
+    let early = tokio::spawn({
+        let proxy = Arc::clone(&proxy);
+        async move { ask(&proxy, "QUERY", "[1]").await }
+    });
+    until("the early one is under way", || origin.asked_total() == 1).await;
+    proxy.client.send(request(Method::PUT, "/a", &[])).await;
+    proxy.advance(Duration::from_secs(1));
+    let late = ask(&proxy, "QUERY", "[1]").await;
+    assert_eq!(late.text(), "answer 3", "it joined: {late:?}");
+    gate.open();
+    assert_eq!(early.await.unwrap().text(), "before");
+    let last = ask(&proxy, "QUERY", "[1]").await;
+    assert!(last.is_hit() && last.text() == "answer 3", "{last:?}");
+
+    ask(&proxy, "QUERY", "[2]").await;
+    proxy.client.send(request(Method::PUT, "/b", &[])).await;
+    assert!(ask(&proxy, "QUERY", "[2]").await.is_hit(), "another target");
+    proxy.client.send(request(Method::PUT, "/a", &[])).await;
+    proxy.advance(Duration::from_secs(1));
+    for content in ["[1]", "[2]"] {
+        assert!(!ask(&proxy, "QUERY", content).await.is_hit(), "{content}");
+        assert!(ask(&proxy, "QUERY", content).await.is_hit(), "{content}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_is_here_is_not_announced_to_the_vendor_first() {
+    let (origin, proxy) = scene("").await;
+    let fields = [JSON, ("expect", "100-continue")];
+    proxy
+        .client
+        .send(asking("QUERY", "/a", &fields, "[1]"))
+        .await;
+    assert_eq!(origin.asked()[0].field("expect"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_goes_over_http2_as_well() {
     let (origin, proxy) = scene("").await;
     let client = Client::http2(proxy.client.addr());

@@ -98,7 +98,7 @@ impl Shared {
 
     /// Removes a primary key with all its variants; fetches under way do not bring it back.
     pub(super) async fn forget(&self, primary: &Key) {
-        self.marks.forget(*primary);
+        self.marks.forget(*primary, self.clock.now());
         let _alone = self.variant_locks.of(primary).lock().await;
         if let Some(entry) = self.store.load(primary).await
             && let Entry::Variants { variants, .. } = &*entry

@@ -24,6 +24,7 @@ use super::{
     canonical::canonical,
     graphql::only_queries,
     key::content_key,
+    lookup::Found,
     pass::only_reads,
     validate::{has_condition, is_for_origin_only},
 };
@@ -46,12 +47,18 @@ const PARSE_AT_ONCE_BYTES: usize = 64 << 10;
 pub(super) struct Content {
     method: Method,
     bytes: Bytes,
+    target: Key,
 }
 
 impl Content {
     /// As it came.
     pub(super) fn body(&self) -> Body {
         Body::full(self.bytes.clone())
+    }
+
+    /// The key of what is asked, as writes to it know it: an answer to QUERY ends with its target (RFC 9111 4.4), one to a POST that the route calls a question only by its age.
+    fn written_as(&self) -> Option<Key> {
+        is_query(&self.method).then_some(self.target)
     }
 
     /// Makes a request ask by this content.
@@ -105,6 +112,8 @@ impl RouteCache {
             Ok(Read::Part(body)) => return Asking::Elsewhere(body),
             Err(error) => return Asking::Broken(broken(error)),
         };
+        // Whoever waited to be told to send content has been told.
+        parts.headers.remove(header::EXPECT);
         let question = Question {
             target: parts.uri.clone(),
             is_encoded: parts.headers.contains_key(header::CONTENT_ENCODING),
@@ -115,10 +124,40 @@ impl RouteCache {
         let Some((question, form)) = question.read().await else {
             return Asking::Elsewhere(Body::full(bytes));
         };
-        let method = parts.method.clone();
-        Content { method, bytes }.ask_by(parts);
+        let content = Content {
+            method: parts.method.clone(),
+            bytes,
+            target: *target,
+        };
+        content.ask_by(parts);
         self.keep_cookies(&mut parts.headers);
         Asking::ByContent(question.key(target, parts, form.as_deref()))
+    }
+}
+
+/// The key by which writes know what this request asks for.
+pub(super) fn written_as(parts: &Parts, primary: &Key) -> Key {
+    let content = parts.extensions.get::<Content>();
+    content.and_then(Content::written_as).unwrap_or(*primary)
+}
+
+impl RouteCache {
+    /// What was found for a request, unless it is an answer by content from before a write to its target (RFC 9111 4.4).
+    ///
+    /// Writes are remembered in memory, as many as marks: after a restart such an answer can be used until it is stale.
+    pub(super) fn unless_written(&self, found: Found, parts: &Parts) -> Found {
+        let content = parts.extensions.get::<Content>();
+        let target = content.and_then(Content::written_as);
+        let written = target.and_then(|target| self.shared.marks.forgotten_at(&target));
+        let (Some(written), Some((stored, _))) = (written, found.copy_and_verdict()) else {
+            return found;
+        };
+        let asked = stored.request_time;
+        // What seems to come from the future was asked when the clock was wrong: nobody knows when.
+        if asked <= written || asked > self.shared.clock.now() {
+            return Found::nothing(found.key, false);
+        }
+        found
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     aside::Aside,
     ask::Asked,
     coalesce::{Guard, Permit},
-    content::Content,
+    content::{Content, written_as},
     control::ResponseDirectives,
     entry::{Entry, StoredResponse, with_places, without_places},
     fetched::{Brought, Fetched, Own, Reply, Stored},
@@ -410,7 +410,7 @@ impl Fetch {
         let key = self.storage_key(&vary);
         let kept = !shared
             .marks
-            .was_forgotten_since(&self.primary, self.started);
+            .was_forgotten_since(&written_as(&self.parts, &self.primary), self.started);
         let entry = if kept {
             shared.commit(self.primary, key, stored, &vary).await
         } else {

@@ -41,7 +41,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn nothing(key: Key, vary_miss: bool) -> Self {
+    pub(super) fn nothing(key: Key, vary_miss: bool) -> Self {
         Self {
             key,
             copy: None,

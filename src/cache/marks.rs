@@ -24,6 +24,7 @@ pub(super) struct Marks {
     resting: Cache<Key, Timestamp>,
     unshared: Cache<Key, ()>,
     forgotten: Cache<Key, Instant>,
+    forgotten_at: Cache<Key, Timestamp>,
 }
 
 impl Marks {
@@ -35,6 +36,7 @@ impl Marks {
                 .max_capacity(marks_max)
                 .time_to_live(UNSHARED_FOR)
                 .build(),
+            forgotten_at: Cache::new(marks_max),
             forgotten: Cache::builder()
                 .max_capacity(marks_max)
                 .time_to_live(FORGOTTEN_FOR)
@@ -80,8 +82,14 @@ impl Marks {
     }
 
     /// Remembers that a target was invalidated: what was asked before is not stored after.
-    pub(super) fn forget(&self, primary: Key) {
+    pub(super) fn forget(&self, primary: Key, now: Timestamp) {
         self.forgotten.insert(primary, Instant::now());
+        self.forgotten_at.insert(primary, now);
+    }
+
+    /// When a target was invalidated last, as far as that is remembered.
+    pub(super) fn forgotten_at(&self, primary: &Key) -> Option<Timestamp> {
+        self.forgotten_at.get(primary)
     }
 
     /// Whether a target was invalidated at this moment or later.

@@ -83,7 +83,7 @@ pub use self::{
 use self::{
     coalesce::{Flights, Joined},
     commit::VariantLocks,
-    content::Asking,
+    content::{Asking, written_as},
     control::RequestDirectives,
     fetched::{Fetched, Next, Reply, Waited},
     lookup::{Found, Reading},
@@ -310,7 +310,8 @@ impl RouteCache {
             earlier = Some(found).filter(Found::is_last_known_good);
         }
         for nth in 0..=JOINS_MAX {
-            let mut found = self.lookup(&primary, &parts.method, &parts.headers).await;
+            let found = self.lookup(&primary, &parts.method, &parts.headers).await;
+            let mut found = self.unless_written(found, &parts);
             match self.plan(found.copy.is_some().then_some(&found), &wishes) {
                 Plan::Unsatisfiable => return answer::unsatisfiable(&self.route, &parts),
                 Plan::Serve { refresh } => {
@@ -369,6 +370,7 @@ impl RouteCache {
         // An answer that came for this request alone is for this request, so this is not reached; if it is, it is a
         // failure like any other, with whatever is stored to fall back on.
         let found = self.lookup(&primary, &parts.method, &parts.headers).await;
+        let found = self.unless_written(found, &parts);
         let failure = Failure::new(Cause::Internal, Sent::MayHaveActed);
         let status = CacheStatus::forwarded(found.forward(&wishes));
         self.failed(&parts, &primary, found, &failure, status).await
@@ -464,7 +466,7 @@ impl RouteCache {
                 if self
                     .shared
                     .marks
-                    .was_forgotten_since(&primary, flight.started()) =>
+                    .was_forgotten_since(&written_as(parts, &primary), flight.started()) =>
             {
                 let waited = self.fetch_alone(parts, found, primary, patience).await;
                 (waited, false)
@@ -601,6 +603,7 @@ impl RouteCache {
                     Reading::Within(LAST_LOOK),
                 )
                 .await;
+            found = self.unless_written(found, parts);
         }
         answer::from_failure(
             &self.route,
