@@ -89,7 +89,7 @@ class Script:
         with self.lock:
             self.asked.append(Asked(method, target, fields, hashlib.sha256(body).hexdigest(), len(body), trailers))
         if refuses:
-            talk.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 4\r\nConnection: close\r\n\r\nno.\n")
+            talk.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\nConnection: close\r\n\r\nno.\n")
             return False
         if path.startswith("/answer/"):
             return self.answer(talk, method, answers.ANSWERS[path.split("/")[2]])
