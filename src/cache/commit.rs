@@ -88,7 +88,8 @@ impl Shared {
             Some(Entry::Variants { variants, dead_at }) => (variants.clone(), *dead_at),
             _ => (Variants::default(), Timestamp::EPOCH),
         };
-        for dropped in variants.insert(variant, self.variants_max) {
+        let now = self.clock.now();
+        for dropped in variants.insert(variant, now, self.variants_max) {
             self.store.remove(&dropped);
         }
         let dead_at = dead_at.max(known_dead_at);

@@ -23,7 +23,7 @@ use crate::{clock::Timestamp, config::Policy, http::date as http_date};
 
 /// A response time further ahead of the clock than this was written by a clock that has been set back since. What is
 /// nearer is two readings that overtook each other, or a clock being slewed.
-const AHEAD_MAX: Duration = Duration::from_secs(2);
+pub(super) const AHEAD_MAX: Duration = Duration::from_secs(2);
 
 /// What a stored response says about its own freshness, parsed once when it is stored or loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, header};
 use serde::{Deserialize, Serialize};
 
-use super::{control::split_list, key::variant_key};
+use super::{control::split_list, freshness::AHEAD_MAX, key::variant_key};
 use crate::{clock::Timestamp, store::Key};
 
 /// What the `Vary` lines of a response come to.
@@ -79,8 +79,16 @@ pub struct Variants(Vec<Variant>);
 
 impl Variants {
     /// Adds a variant or renews it. Returns the keys of those that had to make room.
-    pub fn insert(&mut self, variant: Variant, variants_max: usize) -> Vec<Key> {
+    ///
+    /// What seems to come from after `now` was received before the clock was set back, so before this one: it would else be
+    /// selected instead of everything newer until the clock is there again.
+    pub fn insert(&mut self, variant: Variant, now: Timestamp, variants_max: usize) -> Vec<Key> {
         self.0.retain(|known| known.key != variant.key);
+        for known in &mut self.0 {
+            if known.response_time > now.after(AHEAD_MAX) {
+                known.response_time = variant.response_time;
+            }
+        }
         let at = self
             .0
             .partition_point(|known| known.response_time > variant.response_time);
@@ -193,12 +201,34 @@ mod tests {
             response_time: Timestamp::from_secs(secs),
         };
         let (de, en, fr) = (variant("de", 1), variant("en", 2), variant("fr", 3));
-        assert!(variants.insert(de.clone(), 2).is_empty());
-        assert!(variants.insert(en.clone(), 2).is_empty());
+        let now = Timestamp::from_secs(3);
+        assert!(variants.insert(de.clone(), now, 2).is_empty());
+        assert!(variants.insert(en.clone(), now, 2).is_empty());
         assert_eq!(variants.select(&primary, &request("de")), Some(de.key));
-        assert_eq!(variants.insert(fr, 2), [de.key]);
+        assert_eq!(variants.insert(fr, now, 2), [de.key]);
         assert_eq!(variants.select(&primary, &request("de")), None);
         assert_eq!(variants.select(&primary, &request("en")), Some(en.key));
         assert_eq!(variants.expected(&primary, &request("de")), Some(de.key));
+    }
+
+    #[test]
+    fn what_comes_after_the_clock_was_set_back_is_later_than_what_came_before() {
+        let primary = Key::from_bytes([1; 32]);
+        let mut variants = Variants::default();
+        let variant = |name: HeaderName, secs| Variant {
+            fields: vec![name.to_string()],
+            key: variant_key(&primary, &[name], &request("de")),
+            response_time: Timestamp::from_secs(secs),
+        };
+        let before = variant(header::ACCEPT_LANGUAGE, 7_200);
+        let after = variant(header::ACCEPT_ENCODING, 3_600);
+        let now = |secs| Timestamp::from_secs(secs);
+        variants.insert(before, now(7_200), 9);
+        variants.insert(after.clone(), now(3_600), 9);
+        assert_eq!(variants.select(&primary, &request("de")), Some(after.key));
+        // A body that took its time is not later for that.
+        let slow = variant(header::ACCEPT, 3_500);
+        variants.insert(slow, now(3_601), 9);
+        assert_eq!(variants.select(&primary, &request("de")), Some(after.key));
     }
 }
