@@ -104,6 +104,13 @@ impl Clock {
         }
     }
 
+    /// Sets a manual clock, back as well as on: what happens to the system's when somebody corrects it.
+    pub fn set(&self, to: Timestamp) {
+        if let Self::Manual(millis) = self {
+            millis.store(to.as_millis(), Ordering::Release);
+        }
+    }
+
     /// Moves a manual clock on; the system's clock is not ours to move.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(millis) = self {
