@@ -925,7 +925,96 @@ mod tests {
         );
     }
 
+    /// Lifetime and age of these fields as the crate `http-cache-semantics` sees them, for a shared cache.
+    fn by_another(
+        headers: &HeaderMap,
+        later: Duration,
+        heuristic_percent: u32,
+    ) -> (Duration, Duration) {
+        use http_cache_semantics::{CacheOptions, CachePolicy};
+        let request = http::Request::get("http://shop.example/").body(()).unwrap();
+        let mut response = http::Response::new(());
+        *response.headers_mut() = headers.clone();
+        let options = CacheOptions {
+            shared: true,
+            cache_heuristic: heuristic_percent as f32 / 100.0,
+            immutable_min_time_to_live: Duration::ZERO,
+            ignore_cargo_cult: false,
+        };
+        let policy = CachePolicy::new_options(&request, &response, NOW.into(), options);
+        let now = NOW.after(later).into();
+        (policy.time_to_live(now), policy.age(now))
+    }
+
     proptest::proptest! {
+        /// Where both follow the RFC to the letter. Left out, because the other does not: several or unreadable values,
+        /// letter case, quoted commas, `proxy-revalidate`, apparent age, targeted fields. Its guess is made in floats.
+        #[test]
+        fn lifetimes_are_those_that_another_implementation_finds(
+            max_age in proptest::option::of(0u64..400),
+            s_maxage in proptest::option::of(0u64..400),
+            flags in proptest::sample::subsequence(vec!["public", "no-cache", "must-revalidate", "foo", "no-store", "private"], 0..4),
+            expires in proptest::option::of(-100i64..400),
+            modified in proptest::option::of(0i64..100_000),
+            said_age in proptest::option::of(0u64..100),
+            later in 0u64..500,
+            guesses: bool,
+        ) {
+            let mut members: Vec<String> = flags.iter().map(ToString::to_string).collect();
+            members.extend(max_age.map(|secs| format!("max-age={secs}")));
+            members.extend(s_maxage.map(|secs| format!("s-maxage={secs}")));
+            let mut lines = vec![("date", at(0))];
+            if !members.is_empty() {
+                lines.push(("cache-control", members.join(", ")));
+            }
+            lines.extend(expires.map(|secs| ("expires", at(secs))));
+            lines.extend(modified.map(|secs| ("last-modified", at(-secs))));
+            lines.extend(said_age.map(|secs| ("age", secs.to_string())));
+            let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let facts = facts(&lines);
+            let policy = Policy {
+                heuristic_percent: if guesses { 10 } else { 0 },
+                ..strict()
+            };
+            let headers = lines.iter().map(|(name, value)| {
+                (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+            });
+            let headers: HeaderMap = headers.collect();
+            let later = Duration::from_secs(later);
+            let (theirs_left, their_age) = by_another(&headers, later, policy.heuristic_percent);
+            let verdict = facts.judge(&policy, 0.0, NOW.after(later), || 1.0);
+            proptest::prop_assert_eq!(verdict.age, their_age);
+            let keeps = !facts.directives.no_store && !facts.directives.private;
+            let ours_left = verdict.lifetime.saturating_sub(verdict.age);
+            // What must not be stored has no lifetime there; here another rule sees to it.
+            if keeps {
+                let difference = ours_left.abs_diff(theirs_left);
+                proptest::prop_assert!(difference <= Duration::from_secs(1), "{ours_left:?}, not {theirs_left:?}");
+            } else {
+                proptest::prop_assert_eq!(theirs_left, Duration::ZERO);
+            }
+        }
+
+        /// An unreadable value beside a readable one, in any field that names a lifetime, never lengthens it.
+        #[test]
+        fn what_cannot_be_read_never_lengthens_a_lifetime(
+            secs in 0u64..400,
+            junk in "[a-z0-9. \"+-]{0,12}",
+            field in proptest::sample::select(vec!["cache-control", "expires", "s-maxage", "max-age"]),
+        ) {
+            let named = format!("max-age={secs}");
+            let readable = facts(&[("cache-control", &named)]).lifetime(&strict());
+            let value = match field {
+                "s-maxage" | "max-age" => format!("{field}={junk}"),
+                _ => junk,
+            };
+            let name = if field == "expires" { "expires" } else { "cache-control" };
+            let both = facts(&[("cache-control", &named), (name, &value)]);
+            // Digits are readable: a shared lifetime may then be the longer one (5.2.2.10).
+            let is_other = both.directives.s_maxage.is_some_and(|secs| !secs.is_zero());
+            proptest::prop_assert!(is_other || both.lifetime(&strict()) <= readable);
+        }
+
         #[test]
         fn state_is_monotone_in_time(
             max_age in 0u64..5000, swr in 0u64..5000, first in 0u64..20_000, more in 0u64..20_000, spread in 0f32..1.0,
