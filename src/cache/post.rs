@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts, response};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts, response};
 use tokio::time::Instant;
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
     http::{
         Body, Response,
         fetch::{FetchContext, WholeIf},
-        uri::{normalize_path, normalize_query},
+        uri::{normalize_query, resolve},
     },
     store::Key,
 };
@@ -115,17 +115,17 @@ fn is_located_at(target: &Parts, answer: &HeaderMap) -> bool {
     let mut lines = answer.get_all(header::CONTENT_LOCATION).into_iter();
     let location = lines
         .next()
-        .and_then(|line| line.to_str().ok()?.parse::<Uri>().ok());
-    let Some(location) = location.filter(|_| lines.next().is_none()) else {
+        .and_then(|line| resolve(target.uri.path(), line.to_str().ok()?));
+    let Some((authority, location)) = location.filter(|_| lines.next().is_none()) else {
         return false;
     };
-    let is_same_origin = match (location.authority(), host(&target.uri, &target.headers)) {
-        (None, _) => location.path().starts_with('/'),
-        (Some(named), Some(host)) => named.as_str().eq_ignore_ascii_case(host),
+    let is_same_origin = match (authority, host(&target.uri, &target.headers)) {
+        (None, _) => true,
+        (Some(named), Some(host)) => named.eq_ignore_ascii_case(host),
         (Some(_), None) => false,
     };
     is_same_origin
-        && normalize_path(location.path()) == target.uri.path()
+        && location.path() == target.uri.path()
         && location.query().map(normalize_query) == target.uri.query().map(normalize_query)
 }
 
@@ -148,6 +148,7 @@ mod tests {
             ("the whole URI", &["http://Shop.example/a%2Fb?x=~"], true),
             ("another host", &["http://other.example/a%2Fb?x=~"], false),
             ("another path", &["/a/b?x=~"], false),
+            ("a sibling that it is", &["a%2Fb?x=~"], true),
             ("another query", &["/a%2Fb"], false),
             ("two", &["/a%2Fb?x=~", "/a%2Fb?x=~"], false),
         ] {

@@ -653,3 +653,54 @@ upstream = \"api\"
         assert_eq!(got, want, "{name}");
     }
 }
+
+#[test]
+fn upgrades_and_trusted_proxies_are_checked_when_the_file_is_read() {
+    let route = |line: &str| format!("{BASE}{ROUTE}{line}\n");
+    for (name, text, want) in [
+        (
+            "HTTP in a tunnel would pass every rule",
+            route("upgrade = [\"h2c\"]"),
+            "would carry further requests past every rule",
+        ),
+        (
+            "not a token",
+            route("upgrade = [\"web socket\"]"),
+            "is not a protocol",
+        ),
+        (
+            "HTTP/2 has no upgrade",
+            format!("{BASE}upstream.api.protocol = \"http2\"\n{ROUTE}upgrade = [\"websocket\"]\n"),
+            "needs an upstream that speaks HTTP/1.1",
+        ),
+        (
+            "a name is no network",
+            format!("{BASE}server.trusted_proxies = [\"edge.example\"]\n{ROUTE}"),
+            "is neither an IP address nor a network",
+        ),
+        (
+            "bits that do not count",
+            format!("{BASE}server.trusted_proxies = [\"10.1.2.3/8\"]\n{ROUTE}"),
+            "has address bits beyond its prefix",
+        ),
+    ] {
+        let complaints = complaints(&text);
+        assert!(
+            complaints.iter().any(|it| it.contains(want)),
+            "{name}: {complaints:?}"
+        );
+    }
+    let config = parsed(&format!(
+        "{BASE}server.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{ROUTE}upgrade = [\"websocket\", \"irc/6.9\"]\nforwarded = \"keep\"\n"
+    ));
+    assert_eq!(config.server.trusted_proxies.len(), 2);
+    assert_eq!(
+        config.routes[0].upgrade,
+        ["websocket".into(), "irc/6.9".into()]
+    );
+    assert_eq!(config.routes[0].forwarded, ForwardedPolicy::Keep);
+    assert_eq!(
+        config.routes[0].upgrade_idle_timeout,
+        Duration::from_secs(3600)
+    );
+}

@@ -319,7 +319,7 @@ impl Known {
         let understood =
             matches!(self.status, 200..=206 | 300..=308 | 400..=417 | 421..=429 | 431 | 500..=511);
         let located = text(&self.fields, "content-location")
-            .map(|at| named(at).is_some_and(|it| it == self.target));
+            .map(|at| named(&self.target, at).is_some_and(|it| it == self.target));
         match () {
             () if self.status == 304 || self.status < 200 => Some("not a final response (3)"),
             () if self.status >= 500 || self.status == 429 => {
@@ -377,8 +377,13 @@ fn directives_of_request(asked: &HeaderMap, rules: &Rules) -> Directives {
     }
 }
 
-/// The target here that a URI in a response names, if it is of the same origin (4.4).
-fn named(reference: &str) -> Option<String> {
+/// The target here that a URI in a response to one for `base` names, if it is of the same origin (4.4). Of relative
+/// references (RFC 3986 5.2) there are only siblings in the scripts.
+fn named(base: &str, reference: &str) -> Option<String> {
+    if !reference.contains(['/', ':']) {
+        let folder = &base.split('?').next()?[..=base.rfind('/')?];
+        return Some(format!("{folder}{reference}"));
+    }
     let uri: Uri = reference.parse().ok()?;
     let same = uri.host().is_none_or(|host| host == HOST);
     let target = uri.path_and_query()?.as_str();
@@ -425,7 +430,7 @@ impl Model {
         let is_safe = matches!(exchange.method, Method::GET | Method::HEAD);
         if !is_safe && (200..400).contains(&got.status) {
             let names = ["location", "content-location"]
-                .map(|name| text(&got.fields, name).and_then(named));
+                .map(|name| named(&exchange.target, text(&got.fields, name)?));
             for target in names.into_iter().flatten().chain([exchange.target.clone()]) {
                 for known in self.known.iter_mut().filter(|known| known.target == target) {
                     known.end(Mode::Invalid);
@@ -1123,16 +1128,15 @@ fn condition_fails(asked: &HeaderMap, fields: &HeaderMap) -> Option<bool> {
     let Some(since) = http_date(since) else {
         return Some(false);
     };
-    match text(fields, "last-modified").and_then(http_date) {
-        Some(modified) => Some(modified <= since),
-        // The date it was sent may stand in for it.
-        None => None,
-    }
+    // Where there is none, the date it was sent may stand in for it.
+    let modified = text(fields, "last-modified").and_then(http_date)?;
+    Some(modified <= since)
 }
 
 // --- What must be answered from the store ---
 
 /// What the cache owes this request because of what it said that it stored.
+#[derive(Clone, Copy)]
 enum Must {
     Nothing,
     /// It is fresh: nobody is asked.

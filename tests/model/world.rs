@@ -109,6 +109,7 @@ where
                 status: head.status,
                 headers: head.headers,
                 body: body.bytes().unwrap_or_default(),
+                extensions: head.extensions,
             }))
         }
     });
