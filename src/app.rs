@@ -133,6 +133,14 @@ impl App {
             tasks.clone(),
         );
         let table = mount(&config, &shared, &upstreams, &metrics);
+        let front = Front::new(
+            &config.server,
+            table,
+            metrics.route(UNROUTED),
+            transactions,
+            clock,
+            tunnels.clone(),
+        );
         let report = Arc::new(Report {
             config: Arc::clone(&config),
             upstreams,
@@ -141,20 +149,13 @@ impl App {
             metrics: metrics.clone(),
             listener: listener.stats(),
             cache: Arc::clone(&shared),
+            front: front.clone(),
             shutdown: shutdown.clone(),
             started: Instant::now(),
         });
         metrics.register(alerts);
-        metrics.register(tunnels.clone());
+        metrics.register(tunnels);
         metrics.register(Sampled(Arc::clone(&report)));
-        let front = Front::new(
-            &config.server,
-            table,
-            metrics.route(UNROUTED),
-            transactions,
-            clock,
-            tunnels,
-        );
         Ok(Self {
             config,
             listener,

@@ -9,6 +9,8 @@
 //! - Every answer carries `X-Request-Id`, is counted, and can be logged.
 //! - Secrets are not seen here: credentials are added below the cache.
 
+mod explain;
+
 use std::{
     any::Any,
     convert::Infallible,
@@ -49,6 +51,8 @@ use crate::{
     route::{Match, RouteTable},
     tunnel::{Ends, Tunnels},
 };
+
+pub use self::explain::{Question, explain_by_config};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

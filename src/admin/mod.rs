@@ -1,6 +1,6 @@
 //! Admin: what operators and their tools read, on an address of its own.
 //!
-//! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`. Everything shown comes through
+//! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`, `/api/v1/explain`. Everything shown comes through
 //! [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
 //!
 //! # Invariants
@@ -21,7 +21,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use hyper_util::service::TowerToHyperService;
 
 pub use operations::{
-    ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging,
+    ExplainQuestion, Explaining, ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder,
+    PurgeRefused, Purging,
 };
 pub use status::{
     BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus, UpstreamStatus,

@@ -1,7 +1,8 @@
 //! Operations: what operators may do to a running proxy. The names of members are part of the API.
 //!
 //! `POST /api/v1/purge` takes one [`PurgeOrder`], or `{"purges": [...]}` of at most [`ORDERS_MAX`]; all of them are in
-//! force before it answers, or none. `GET /api/v1/purges` lists the latest.
+//! force before it answers, or none. `GET /api/v1/purges` lists the latest. `GET /api/v1/explain?url=…&method=GET&header=Name:value`
+//! explains what would happen to a request; `header` may be there several times.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
@@ -20,9 +21,26 @@ pub trait Operations: Send + Sync + 'static {
     /// Purges: all in force and durable when it is ready.
     fn purge(&self, orders: Vec<PurgeOrder>) -> Purging<'_>;
 
+    /// What would happen to a request, and why. Asks no upstream, changes nothing.
+    fn explain(&self, question: ExplainQuestion) -> Explaining<'_>;
+
     /// The latest purges, newest first, at most this many. Must not block.
     fn purges(&self, limit: usize) -> Vec<PurgeDone>;
 }
+
+/// A request to be explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainQuestion {
+    /// As a client asks for it; a path alone where the host does not matter.
+    pub url: String,
+    /// Its method.
+    pub method: String,
+    /// Its fields, each as `Name: value`.
+    pub fields: Vec<String>,
+}
+
+/// The explanation as JSON, or what is wrong with the question.
+pub type Explaining<'a> = Pin<Box<dyn Future<Output = Result<Value, String>> + Send + 'a>>;
 
 /// What becomes of orders: one purge done for each.
 pub type Purging<'a> =
@@ -128,6 +146,28 @@ pub(super) fn orders(content: &[u8]) -> Result<(Vec<PurgeOrder>, bool), String> 
         ));
     }
     Ok((orders, is_list))
+}
+
+/// The question in the parameters of a query.
+pub(super) fn question(parameters: Vec<(String, String)>) -> Result<ExplainQuestion, String> {
+    let (mut url, mut method, mut fields) = (None, None, Vec::new());
+    for (name, value) in parameters {
+        match &*name {
+            "url" => url = Some(value),
+            "method" => method = Some(value),
+            "header" => fields.push(value),
+            _ => {
+                return Err(format!(
+                    "`{name}` is no parameter; there are url, method and header"
+                ));
+            }
+        }
+    }
+    Ok(ExplainQuestion {
+        url: url.ok_or("say which `url`: /api/v1/explain?url=/prices/1")?,
+        method: method.unwrap_or_else(|| "GET".to_owned()),
+        fields,
+    })
 }
 
 /// Whether the content is declared as JSON. A website's form cannot do that without being asked first (CORS), so that it

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{State, rejection::BytesRejection},
+    extract::{
+        Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -59,6 +62,7 @@ pub(super) fn router(
         .route("/api/v1/status", get(status_json))
         .route("/api/v1/purge", post(purge))
         .route("/api/v1/purges", get(purges))
+        .route("/api/v1/explain", get(explain))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
         .layer(middleware::from_fn_with_state(guard, guard::check));
@@ -170,10 +174,34 @@ async fn purges(State(shown): State<Shown>) -> impl IntoResponse {
     Json(serde_json::json!({ "purges": purges }))
 }
 
+/// What would happen to a request, and why.
+async fn explain(
+    State(shown): State<Shown>,
+    headers: HeaderMap,
+    parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    let question = match parameters {
+        Ok(Query(parameters)) => operations::question(parameters),
+        Err(rejection) => Err(rejection.body_text()),
+    };
+    let explained = match question {
+        Ok(question) => shown.operations.explain(question).await,
+        Err(detail) => Err(detail),
+    };
+    match explained {
+        Ok(explained) => Json(explained).into_response(),
+        Err(detail) => problem(
+            &Problem::new(StatusCode::BAD_REQUEST).detail(detail),
+            &Method::GET,
+            &headers,
+        ),
+    }
+}
+
 async fn not_found(method: Method, headers: HeaderMap) -> Response {
     let nothing = Problem::new(StatusCode::NOT_FOUND)
         .detail(
-        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/purges and, by POST, /api/v1/purge",
+        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/purges and, by POST, /api/v1/purge",
     );
     problem(&nothing, &method, &headers)
 }

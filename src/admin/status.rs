@@ -88,6 +88,15 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// The word for it in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+
     /// The number that stands for it in the metrics: 0 closed, 1 half-open, 2 open.
     pub const fn as_number(self) -> u8 {
         self as u8

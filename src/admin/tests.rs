@@ -56,6 +56,19 @@ impl Operations for Fixed {
         Box::pin(std::future::ready(orders.into_iter().map(done).collect()))
     }
 
+    fn explain(&self, question: ExplainQuestion) -> Explaining<'_> {
+        let ExplainQuestion {
+            url,
+            method,
+            fields,
+        } = question;
+        let explained = match &*url {
+            "nowhere" => Err("no URL".to_owned()),
+            _ => Ok(serde_json::json!({ "url": url, "method": method, "fields": fields })),
+        };
+        Box::pin(std::future::ready(explained))
+    }
+
     fn purges(&self, limit: usize) -> Vec<PurgeDone> {
         let done = PurgeDone {
             number: limit as u64,
@@ -324,5 +337,49 @@ async fn with_a_token_nobody_purges_without_it() {
             .await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_explained_by_the_parameters_of_a_query() {
+    let admin = Running::start(None, Ok(()));
+    for (name, query, status, want) in [
+        (
+            "all of them",
+            "?url=%2Fa%3Fb%3D1&method=HEAD&header=X-A%3A+1&header=x-b:2",
+            "200",
+            Some(
+                serde_json::json!({"url": "/a?b=1", "method": "HEAD", "fields": ["X-A: 1", "x-b:2"]}),
+            ),
+        ),
+        (
+            "a URL alone",
+            "?url=/a",
+            "200",
+            Some(serde_json::json!({"url": "/a", "method": "GET", "fields": []})),
+        ),
+        ("no URL", "", "400", None),
+        ("what is no URL", "?url=nowhere", "400", None),
+        ("an unknown parameter", "?url=/a&headers=x", "400", None),
+    ] {
+        let (head, body) = admin
+            .ask(&format!("GET /api/v1/explain{query}"), LOCAL)
+            .await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{name}: {head}"
+        );
+        if let Some(want) = want {
+            assert_eq!(
+                serde_json::from_str::<Value>(&body).unwrap(),
+                want,
+                "{name}"
+            );
+        }
+    }
+    admin.stop().await;
+    let admin = Running::start(Some("s3cret"), Ok(()));
+    let (head, _) = admin.ask("GET /api/v1/explain?url=/a", LOCAL).await;
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
     admin.stop().await;
 }

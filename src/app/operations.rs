@@ -1,15 +1,19 @@
-//! What operators do to a running proxy: orders from the admin API become purges.
+//! What operators do to a running proxy, or ask it: orders from the admin API become purges, questions explanations.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
 
-use super::report::Report;
+use super::report::{Report, breaker_state};
 use crate::{
-    admin::{Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging},
-    cache::{self, LABEL_BYTES_MAX, Mode, What},
+    admin::{
+        ExplainQuestion, Explaining, Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused,
+        Purging,
+    },
+    cache::{self, Explained, LABEL_BYTES_MAX, Mode, What},
     config::{Config, RouteConfig},
+    front::Question,
     http::uri::{normalize_path, normalize_query},
     route::{Match, RoutePattern, RouteTable},
 };
@@ -57,6 +61,25 @@ impl Operations for Report {
                     "purged, but a restart would forget it: {why}; look at the disk of store.path, then purge again"
                 ))),
             }
+        })
+    }
+
+    fn explain(&self, question: ExplainQuestion) -> Explaining<'_> {
+        Box::pin(async move {
+            let question = Question::parse(&question.url, &question.method, &question.fields)?;
+            let mut explained = self.front.explain(question).await;
+            if let Explained::Routed(explanation) = &mut explained {
+                let route = &mut explanation.route;
+                let mut upstreams = self.upstreams.iter();
+                let upstream =
+                    upstreams.find(|upstream| *upstream.config().name == *route.upstream);
+                route.breaker = upstream.map(|upstream| {
+                    let phase = upstream.snapshot().breaker.phase;
+                    breaker_state(phase).as_str().to_owned()
+                });
+            }
+            // What is serialised is owned text and numbers: there is no way to fail.
+            Ok(serde_json::to_value(explained).unwrap_or_default())
         })
     }
 

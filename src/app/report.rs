@@ -10,6 +10,7 @@ use crate::{
     },
     cache,
     config::Config,
+    front::Front,
     listener::{ListenerStats, Shutdown},
     observe::{Alerts, Metrics, Samples, Source},
     resilience::breaker::Phase,
@@ -26,6 +27,7 @@ pub(super) struct Report {
     pub(super) metrics: Metrics,
     pub(super) listener: Arc<ListenerStats>,
     pub(super) cache: Arc<cache::Shared>,
+    pub(super) front: Front,
     pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
 }
@@ -117,7 +119,7 @@ fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
     }
 }
 
-fn breaker_state(phase: Phase) -> BreakerState {
+pub(super) fn breaker_state(phase: Phase) -> BreakerState {
     match phase {
         Phase::Closed => BreakerState::Closed,
         Phase::HalfOpen => BreakerState::HalfOpen,

@@ -67,9 +67,9 @@ pub use self::{
     answer::{Answer, Note},
     entry::{Entry, StoredResponse},
     explain::{
-        Asked, Departure, DepartureKind, Explained, Explanation, FailingShown, FoundShown,
-        KeyShown, NowShown, Pair, Reason, Refused, RouteShown, Setting, StoredShown, asked,
-        departures, departures_markdown, departures_of_route, route_shown, short, unasked,
+        Asked, CheckShown, Departure, DepartureKind, Explained, Explanation, FailingShown,
+        FoundShown, KeyShown, NowShown, Pair, Reason, Refused, RouteShown, Setting, StoredShown,
+        asked, departures, departures_markdown, departures_of_route, route_shown, short, unasked,
     },
     freshness::{Facts, State, Verdict},
     key::primary_key,
@@ -301,7 +301,9 @@ impl RouteCache {
         let arrived = Instant::now();
         let mut earlier: Option<Found> = None;
         if primary == target
-            && let Some(found) = self.equivalent(&parts, &target).await
+            && let Some(found) = self
+                .equivalent(&parts, &target, Reading::Within(self.shared.read_timeout))
+                .await
         {
             if self.plan(Some(&found), &wishes) == (Plan::Serve { refresh: false }) {
                 return self.serve(&parts.method, &parts.headers, &found);

@@ -23,7 +23,7 @@ use super::{
     RouteCache, Shared,
     entry::Entry,
     key::{equivalent_key, host, target_key},
-    lookup::Found,
+    lookup::{Found, Reading},
     query,
 };
 use crate::{config::RouteConfig, http::uri::normalize_query, store::Key};
@@ -207,12 +207,17 @@ impl Equivalents {
 
 impl RouteCache {
     /// What may answer this request though it was stored for another query. Nothing where its own query has a copy.
-    pub(super) async fn equivalent(&self, parts: &Parts, primary: &Key) -> Option<Found> {
+    pub(super) async fn equivalent(
+        &self,
+        parts: &Parts,
+        primary: &Key,
+        reading: Reading,
+    ) -> Option<Found> {
         if !self.route.no_vary_search {
             return None;
         }
         let (method, headers) = (&parts.method, &parts.headers);
-        let own = self.lookup(primary, method, headers).await;
+        let own = self.lookup_by(primary, method, headers, reading).await;
         if own.copy.is_some() {
             return None;
         }
@@ -221,7 +226,7 @@ impl RouteCache {
             .shared
             .equivalents(&self.route, &parts.uri, host, headers);
         for (other, rule) in others {
-            let found = self.lookup(&other, method, headers).await;
+            let found = self.lookup_by(&other, method, headers, reading).await;
             let says_so = |headers| Rule::of(headers).as_ref() == Some(&rule);
             let copy = found.copy_and_verdict();
             if copy.is_some_and(|(stored, _)| says_so(&stored.headers)) {

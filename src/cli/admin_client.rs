@@ -132,6 +132,15 @@ impl AdminClient {
         runtime(1)?.block_on(self.ask(Method::POST, path, content))
     }
 
+    /// `GET path`; what is answered.
+    ///
+    /// # Errors
+    ///
+    /// As for [`AdminClient::post`]; [`CliError::NoProxy`] where nobody answers.
+    pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
+        runtime(1)?.block_on(self.ask(Method::GET, path, Bytes::new()))
+    }
+
     async fn ask(&self, method: Method, path: &str, content: Bytes) -> Result<Value, CliError> {
         let mut request = Request::new(Full::new(content));
         *request.method_mut() = method;
@@ -167,7 +176,7 @@ impl AdminClient {
         let response = client.request(request).await.map_err(|error| {
             let cause = error.source().and_then(|cause| cause.source());
             let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-            CliError::Failed(format!(
+            CliError::NoProxy(format!(
                 "no proxy answers on {} ({cause}): start it with `larder serve`, or name another with --admin",
                 self.base
             ))

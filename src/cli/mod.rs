@@ -3,6 +3,7 @@
 mod admin_client;
 mod check;
 mod dev;
+mod explain;
 mod purge;
 mod serve;
 mod stub;
@@ -31,6 +32,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Look a configuration over: all errors at once, or what it will do
     Check(check::CheckArgs),
+    /// Say what would happen to a request, and why: route, key, what is stored
+    Explain(explain::ExplainArgs),
     /// Declare stored answers of a running proxy stale, or void
     Purge(purge::PurgeArgs),
     /// Play the vendor: data that changes, faults that can be switched on
@@ -43,6 +46,9 @@ pub enum CliError {
     /// Nothing was started: usage, configuration, addresses, paths. Exit code 2.
     #[error("{0}")]
     Setup(String),
+    /// It was to ask a running proxy, and there is none. Exit code 1.
+    #[error("{0}")]
+    NoProxy(String),
     /// It ran, and failed. Exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -56,7 +62,7 @@ impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Setup(_) => ExitCode::from(2),
-            Self::Failed(_) => ExitCode::from(1),
+            Self::NoProxy(_) | Self::Failed(_) => ExitCode::from(1),
         }
     }
 }
@@ -66,6 +72,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Stub(args) => run_stub(args),

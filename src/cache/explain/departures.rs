@@ -96,8 +96,10 @@ static ROWS: &[Row] = &[
     row("RFC 9111 5.2.1", ByPolicy("cool_down", |policy| rests(policy) && policy.client_directives), Departs, "during that moment a client's `no-cache`, `max-age` and `min-fresh` are not obeyed"),
     row("RFC 9111 5.2.1", ByPolicy("client_directives", |policy| !policy.client_directives), Departs, "a client's own `Cache-Control` and `Pragma` are not obeyed"),
     row("RFC 9111 4.3.3", ByUpstream("failures", takes_client_errors_for_failures), Departs, "statuses below 500 count as failures, so that a stored response stands in for them, which is allowed of 5xx only"),
+    row("RFC 9111 4.3.3", ByRoute("graphql", |route| route.graphql), Departs, "a GraphQL answer with `errors` counts as a failure whatever its status, so that a stored response stands in for it"),
     row("RFC 9110 9.3.3", ByRoute("cache_post", |route| route.cache_post), Departs, "a POST counts as safe and idempotent: its answer serves other POSTs with the same content, it is retried and invalidates nothing"),
     row("RFC 9111 2", ByRoute("key.query", |route| route.key.query != QueryKey::Whole), Departs, "targets that differ in parameters that do not count, or in their order, are one key (and one target for the upstream)"),
+    row("RFC 9111 2", ByRoute("no_vary_search", |route| route.no_vary_search), Departs, "a stored answer answers other queries that its `No-Vary-Search` calls equivalent: one resource, several targets"),
     row("RFC 9111 3.5", Always, Stricter, "an answer to an anonymous request serves one with `Authorization` only where it says `public`, `must-revalidate` or `s-maxage`, or where the key holds the field"),
     row("RFC 9111 7.3", ByPolicy("share_set_cookie", |policy| !policy.share_set_cookie && !policy.override_origin), Stricter, "a response with `Set-Cookie` is stored only where it says `public` or `s-maxage`"),
     row("RFC 9111 3", Always, Stricter, "where nobody names a lifetime, the answer to a request with a `Cookie` that the key does not hold is not stored"),
@@ -154,13 +156,9 @@ pub(in crate::cache) fn policy_setting(policy: &Policy, key: &str) -> Setting {
 
 /// A key of a route, and where it stands.
 pub(in crate::cache) fn route_setting(route: &RouteConfig, key: &str) -> Setting {
-    let below = || key.split_once('.').map(|(table, _)| table);
     Setting {
         key: format!("route.{}.{key}", route.name),
-        place: route
-            .written
-            .key(key)
-            .or_else(|| route.written.key(below()?)),
+        place: route.written.key(key),
     }
 }
 

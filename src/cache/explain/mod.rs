@@ -39,10 +39,10 @@ use self::{
 };
 use super::{
     RouteCache, content::Asking, entry::Entry, fetch::response_in, key::primary_key,
-    lookup::Reading,
+    lookup::Reading, plan::Plan,
 };
 use crate::{
-    http::{Body, method::is_query},
+    http::{Body, method::is_query, upgrade::Upgrade},
     store::{DiskLook, Look},
 };
 
@@ -54,15 +54,29 @@ impl RouteCache {
         let primary = primary_key(route, &parts.uri, &parts.headers);
         let asks_by_content =
             is_query(&parts.method) || (route.cache_post && parts.method == Method::POST);
+        let upgrades = parts.extensions.get::<Upgrade>().is_some();
         let way = match self.asking(&mut parts, Body::empty(), &primary).await {
+            _ if upgrades => Way::Past,
             Asking::Plain => Way::Cache,
             _ if asks_by_content => Way::Content,
             Asking::ByContent(_) | Asking::Elsewhere(_) | Asking::Broken(_) => Way::Past,
         };
         let (method, headers) = (&parts.method, &parts.headers);
-        let found = self
+        let own = self
             .lookup_by(&primary, method, headers, Reading::Looking)
             .await;
+        let other = match way {
+            Way::Cache => self.equivalent(&parts, &primary, Reading::Looking).await,
+            Way::Content | Way::Past => None,
+        };
+        let wishes = self.wishes(headers);
+        // As `answer_with_content` does it: it answers where nobody has to be asked, else it is better than nothing.
+        let found = match &other {
+            Some(other) if self.plan(Some(other), &wishes) == (Plan::Serve { refresh: false }) => {
+                other
+            }
+            _ => &own,
+        };
         let list = shared.store.look(&primary).await;
         let variants = match list.record().map(|entry| &**entry) {
             Some(Entry::Variants { variants, .. }) => {
@@ -72,14 +86,14 @@ impl RouteCache {
         };
         let look = shared.store.look(&found.key).await;
         let stored = look.record().and_then(response_in);
-        let wishes = self.wishes(headers);
         let now = shared.clock.now();
         let seen = Seen {
             route,
             parts: &parts,
             way,
             wishes,
-            found: &found,
+            found,
+            equivalent: other.as_ref(),
             stored,
             lies_in: lies_in(&look),
             variants,

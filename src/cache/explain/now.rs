@@ -22,7 +22,11 @@ use crate::{
         range, validate,
     },
     config::RouteConfig,
-    http::method::{is_query, is_safe},
+    http::{
+        method::{is_query, is_safe},
+        upgrade::Upgrade,
+    },
+    store::Key,
 };
 
 pub(super) fn now_shown(seen: &Seen<'_>) -> NowShown {
@@ -33,6 +37,13 @@ pub(super) fn now_shown(seen: &Seen<'_>) -> NowShown {
     let verdict = usable.as_ref().map(|(_, verdict)| verdict);
     let (plan, why) = plan_and_why(verdict, &seen.wishes, seen.resting_until.is_some());
     let mut reasons = vec![reason(seen, verdict, why)];
+    if seen.answers_by_another_query() {
+        let what = "what is stored for another query answers: its `No-Vary-Search` says that they mean the same";
+        reasons.push(Reason::set(
+            what,
+            route_setting(seen.route, "no_vary_search"),
+        ));
+    }
     if seen.wishes.only_if_cached {
         let what = "the client says `only-if-cached`: nobody is asked for it";
         reasons.push(Reason::rule(what, "RFC 9111 5.2.1.7"));
@@ -74,12 +85,12 @@ pub(super) fn now_shown(seen: &Seen<'_>) -> NowShown {
         what: what.to_owned(),
         why: reasons,
         question: asks.then(|| question_shown(seen)),
-        wait: (plan == "ask").then(|| wait(seen, verdict)),
+        wait: (plan == "ask").then(|| wait(seen)),
     }
 }
 
 fn passed_on(seen: &Seen<'_>) -> NowShown {
-    let (method, headers) = (&seen.parts.method, &seen.parts.headers);
+    let method = &seen.parts.method;
     let mut why = Vec::new();
     if seen.way == Way::Content {
         let what =
@@ -106,7 +117,7 @@ fn passed_on(seen: &Seen<'_>) -> NowShown {
             let what = "a success invalidates what is stored for its target";
             why.push(Reason::rule(what, "RFC 9111 4.4"));
         }
-    } else if headers.contains_key(header::UPGRADE) {
+    } else if seen.parts.extensions.get::<Upgrade>().is_some() {
         let what = "it asks for another protocol";
         why.push(Reason::rule(what, "RFC 9110 7.8").with(route_setting(seen.route, "upgrade")));
     } else {
@@ -273,8 +284,11 @@ fn pairs(fields: &HeaderMap) -> Vec<Pair> {
     fields.iter().map(pair).collect()
 }
 
-fn wait(seen: &Seen<'_>, verdict: Option<&Verdict>) -> WaitShown {
-    if verdict.is_some_and(Verdict::is_last_known_good) {
+fn wait(seen: &Seen<'_>) -> WaitShown {
+    if seen
+        .standby()
+        .is_some_and(|(_, _, verdict)| verdict.is_last_known_good())
+    {
         return WaitShown {
             seconds: seconds(seen.route.policy.stale_after),
             then: "the stored response".to_owned(),
@@ -291,11 +305,11 @@ fn wait(seen: &Seen<'_>, verdict: Option<&Verdict>) -> WaitShown {
 // --- If the upstream fails ---
 
 pub(super) fn failing_shown(seen: &Seen<'_>) -> FailingShown {
-    let usable = seen.usable().filter(|_| seen.way == Way::Cache);
+    let standby = seen.standby().filter(|_| seen.way == Way::Cache);
     let mut why = Vec::new();
-    if let Some((stored, verdict)) = &usable {
+    if let Some((key, stored, verdict)) = &standby {
         if verdict.is_last_known_good() {
-            return stands_in(seen, stored);
+            return stands_in(seen, key, stored);
         }
         why.push(match (verdict.state, stale_forbidden(seen.route, stored)) {
             (_, Some((what, rule))) => Reason::rule(what, rule),
@@ -338,12 +352,12 @@ fn otherwise(route: &RouteConfig, method: &Method) -> (&'static str, bool) {
     }
 }
 
-fn stands_in(seen: &Seen<'_>, stored: &StoredResponse) -> FailingShown {
+fn stands_in(seen: &Seen<'_>, key: &Key, stored: &StoredResponse) -> FailingShown {
     let (facts, policy) = (&stored.facts, &seen.route.policy);
     let ends = if facts.allows_stale(policy) {
         let what = "a stale response stands in for an upstream that fails";
         let by_origin = facts.directives.stale_if_error.is_some() && !policy.override_origin;
-        let end = facts.ages(policy, spread(&seen.found.key)).stale;
+        let end = facts.ages(policy, spread(key)).stale;
         let max_stale = by_policy(seen.route, "max_stale");
         let reason = if by_origin {
             Reason::rule(
@@ -355,7 +369,7 @@ fn stands_in(seen: &Seen<'_>, stored: &StoredResponse) -> FailingShown {
         };
         (end, reason.with(max_stale))
     } else {
-        let end = facts.ages(policy, spread(&seen.found.key)).fresh;
+        let end = facts.ages(policy, spread(key)).fresh;
         let (what, rule) =
             stale_forbidden(seen.route, stored).unwrap_or(("while it is fresh", "RFC 9111 4.2"));
         (end, Reason::rule(what, rule))

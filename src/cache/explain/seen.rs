@@ -37,6 +37,8 @@ pub(super) struct Seen<'s> {
     pub(super) way: Way,
     pub(super) wishes: RequestDirectives,
     pub(super) found: &'s Found,
+    /// What is stored for another query and may answer this one (`No-Vary-Search`).
+    pub(super) equivalent: Option<&'s Found>,
     /// The stored response at the key found, whether it answers or not.
     pub(super) stored: Option<&'s StoredResponse>,
     /// The tiers that hold it.
@@ -69,6 +71,26 @@ impl Seen<'_> {
     pub(super) fn usable(&self) -> Option<(&StoredResponse, Verdict)> {
         let (stored, _) = self.found.copy_and_verdict()?;
         Some((stored, self.verdict(&self.found.key, stored)))
+    }
+
+    /// Whether what answers is stored for another query.
+    pub(super) fn answers_by_another_query(&self) -> bool {
+        let key = self.equivalent.map(|other| other.key);
+        self.found.copy.is_some() && key == Some(self.found.key)
+    }
+
+    /// What may stand in for a failed or slow upstream: what answers this request, or what is stored for another query.
+    pub(super) fn standby(&self) -> Option<(&Key, &StoredResponse, Verdict)> {
+        let own = self
+            .usable()
+            .map(|(stored, verdict)| (&self.found.key, stored, verdict));
+        own.or_else(|| {
+            let other = self.equivalent?;
+            let (stored, verdict) = other.copy_and_verdict()?;
+            verdict
+                .is_last_known_good()
+                .then_some((&other.key, stored, *verdict))
+        })
     }
 
     /// Why this request does not share an answer with others.

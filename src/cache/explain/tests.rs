@@ -98,6 +98,7 @@ impl Case {
             way: Way::Cache,
             wishes: RequestDirectives::parse(&parts.headers),
             found: &found,
+            equivalent: None,
             stored,
             lies_in: vec!["memory".to_owned()],
             variants: None,
