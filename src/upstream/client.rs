@@ -192,11 +192,14 @@ fn received(
 
 /// Which framing the body came in, said once. hyper has read it by the last coding and the first length.
 fn framing(headers: &mut HeaderMap) -> Result<(), Failure> {
-    // RFC 9112 7: any other coding would be left on the body, and nothing would say so any more.
-    let is_undone = |coding: &str| {
-        coding.eq_ignore_ascii_case("chunked") || coding.eq_ignore_ascii_case("identity")
+    // RFC 9112 7: these would be left on the body, and nothing would say so any more. A word that is no registered coding
+    // says nothing about the body.
+    let is_left_on = |coding: &str| {
+        ["gzip", "x-gzip", "deflate", "compress", "x-compress"]
+            .iter()
+            .any(|known| coding.eq_ignore_ascii_case(known))
     };
-    if !hop::tokens(headers, &header::TRANSFER_ENCODING).all(is_undone) {
+    if hop::tokens(headers, &header::TRANSFER_ENCODING).any(is_left_on) {
         return Err(Failure::new(Cause::Protocol, Sent::MayHaveActed)
             .with_source("a transfer coding that is not understood here"));
     }
