@@ -303,6 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{cache::vary::Variant, store::Key};
 
     fn any_response() -> impl Strategy<Value = StoredResponse> {
         let field = ("[a-z][a-z0-9-]{0,12}", "[ -~]{0,40}");
@@ -370,6 +371,25 @@ mod tests {
                 panic!("a response was read as variants");
             };
             prop_assert_eq!(read, stored);
+        }
+
+        #[test]
+        fn a_list_of_variants_round_trips(
+            listed in prop::collection::vec((prop::collection::vec("[a-z-]{1,9}", 0..3), any::<[u8; 32]>(), any::<u64>()), 0..5),
+            dead_at: u64,
+        ) {
+            let mut variants = Variants::default();
+            for (fields, key, millis) in listed {
+                let response_time = Timestamp::from_millis(millis);
+                let variant = Variant { fields, key: Key::from_bytes(key), response_time };
+                variants.insert(variant, Timestamp::NEVER, 9);
+            }
+            let dead_at = Timestamp::from_millis(dead_at);
+            let list = Entry::Variants { variants: variants.clone(), dead_at };
+            let Entry::Variants { variants: read, dead_at: then } = Entry::decode(&list.encode_meta(), Bytes::new()).unwrap() else {
+                panic!("variants were read as a response");
+            };
+            prop_assert_eq!((read, then), (variants, dead_at));
         }
 
         #[test]

@@ -201,4 +201,20 @@ mod tests {
         assert!(removals.covers(&key(1000), 1000) && removals.covers(&key(0), 1000));
         assert!(!removals.covers(&key(1), 1));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn an_entry_round_trips_and_every_flipped_byte_is_seen(bytes: [u8; 32], stamp: u64, at in 0..ENTRY, flip in 1u8..) {
+            let removal = (Key::from_bytes(bytes), stamp);
+            let mut entry = encode(&removal);
+            proptest::prop_assert_eq!(decode(&entry), Some(removal));
+            entry[at] ^= flip;
+            proptest::prop_assert_eq!(decode(&entry), None);
+        }
+
+        #[test]
+        fn decoding_any_bytes_never_panics(bytes: Vec<u8>) {
+            let _removal = decode(&bytes);
+        }
+    }
 }

@@ -337,7 +337,41 @@ mod tests {
         assert_eq!(read_bytes(&[0; 64]).damaged, 1);
     }
 
+    fn any_what() -> impl Strategy<Value = What> {
+        let text = || any::<String>().prop_map(Box::<str>::from);
+        let host = || prop::option::of(any::<String>().prop_map(Box::<str>::from));
+        prop_oneof![
+            Just(What::All),
+            text().prop_map(What::Upstream),
+            text().prop_map(What::Route),
+            text().prop_map(What::Tag),
+            (text(), text()).prop_map(|(upstream, group)| What::Group { upstream, group }),
+            (text(), host(), text()).prop_map(|(upstream, host, target)| What::Url {
+                upstream,
+                host,
+                target
+            }),
+            (host(), text()).prop_map(|(host, path)| What::Prefix { host, path }),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn what_is_logged_is_read_again(
+            whats in prop::collection::vec((any_what(), any::<u64>(), prop::sample::select(&Mode::ALL[..])), 0..4),
+        ) {
+            let purges: Vec<_> = whats
+                .into_iter()
+                .map(|(what, number, mode)| Purge { number, mode, what })
+                .collect();
+            let mut text = HEADING.to_owned();
+            for purge in &purges {
+                write_line(&mut text, purge);
+            }
+            let read = read_bytes(text.as_bytes());
+            prop_assert_eq!((read.purges, read.damaged, read.torn), (purges, 0, false));
+        }
+
         #[test]
         fn reading_any_bytes_never_panics(bytes: Vec<u8>) {
             let _ = read_bytes(&bytes);
