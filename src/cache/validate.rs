@@ -51,7 +51,11 @@ pub(super) fn add_conditions(stored: &StoredResponse, headers: &mut HeaderMap) -
 pub(super) fn confirms(stored: &StoredResponse, not_modified: &HeaderMap) -> bool {
     match (not_modified.get(header::ETAG), stored.etag()) {
         (Some(named), Some(known)) => weak_eq(named.as_bytes(), known.as_bytes()),
-        (Some(named), None) => named.as_bytes().starts_with(b"W/"),
+        // A weak one that is new, beside the date that was asked about. Where nothing was, it can speak of anything.
+        (Some(named), None) => {
+            named.as_bytes().starts_with(b"W/")
+                && stored.headers.contains_key(header::LAST_MODIFIED)
+        }
         (None, _) => true,
     }
 }
@@ -351,5 +355,16 @@ mod tests {
         assert!(confirms(&stored, &headers(&[("etag", "\"a\"")])));
         assert!(confirms(&stored, &headers(&[])));
         assert!(!confirms(&stored, &headers(&[("etag", "\"b\"")])));
+    }
+
+    #[test]
+    fn a_304_with_a_tag_where_none_was_known_confirms_what_was_asked_about_by_date() {
+        let weak = headers(&[("etag", "W/\"b\"")]);
+        let strong = headers(&[("etag", "\"b\"")]);
+        let dated = stored(&[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        assert!(confirms(&dated, &weak) && !confirms(&dated, &strong));
+        let bare = stored(&[]);
+        assert!(!confirms(&bare, &weak) && !confirms(&bare, &strong));
+        assert!(confirms(&bare, &headers(&[])));
     }
 }
