@@ -171,14 +171,18 @@ impl Model {
             ) {
                 (Some(etag), Some(asked)) => asked.contains(opaque(etag)),
                 (None, _) => {
-                    text(&known.fields, "last-modified")
-                        == text(&exchange.asked, "if-modified-since")
+                    let since = text(&exchange.asked, "if-modified-since");
+                    // Neither has a validator: then it can only mean the one that has none.
+                    let is_bare = named.is_none() && !exchange.asked.contains_key("if-none-match");
+                    text(&known.fields, "last-modified") == since && (since.is_some() || is_bare)
                 }
                 (Some(_), None) => false,
             };
             let confirmed = match (named, text(&known.fields, "etag")) {
                 (Some(named), Some(etag)) => weakly_equal(named, etag),
-                (Some(named), None) => named.starts_with("W/"),
+                (Some(named), None) => {
+                    named.starts_with("W/") && known.fields.contains_key("last-modified")
+                }
                 (None, _) => true,
             };
             known.target == exchange.target
@@ -643,8 +647,14 @@ impl Model {
             text(&turn.got.fields, "x-serial").and_then(|serial| serial.parse::<u64>().ok());
         let last = turn.exchanges.last().map(|exchange| exchange.serial);
         if stored && serial.is_some() && serial == last {
-            let same =
-                |known: &&mut Known| Some(known.serial) == serial && known.target == turn.target;
+            let has_its_fields = |known: &Known| {
+                ["etag", "cache-control", "vary", "x-version"]
+                    .iter()
+                    .all(|name| known.fields.get(*name) == turn.got.fields.get(*name))
+            };
+            let same = |known: &&mut Known| {
+                Some(known.serial) == serial && known.target == turn.target && has_its_fields(known)
+            };
             if let Some(known) = self.known.iter_mut().rfind(same) {
                 known.said_stored = true;
             }
