@@ -360,8 +360,9 @@ impl<'a> Findings<'a> {
                 text.push(c);
             }
         }
-        // An empty span (end of line, end of file) is shown as one caret behind the text.
-        let end = span.end.max(span.start);
+        // An empty span (end of line, end of file) is shown as one caret behind the text. Carriage returns at the end of a
+        // line have places, and are not text.
+        let end = span.end.max(span.start).min(text.len());
         (text, span.start.min(end)..end)
     }
 }
@@ -452,7 +453,7 @@ mod tests {
 
     #[test]
     fn odd_spans_do_not_panic() {
-        let source = "a = \"\u{e4}\u{1b}[0m\"\r\nb\r\n\r\n";
+        let source = "a = \"\u{e4}\u{1b}[0m\"\r\nb\r\n\r\nc = \"h\r\r\r";
         let findings = Findings::new(source, Path::new("f"));
         for start in 0..source.len() + 3 {
             for end in [start, start + 1, start + 100, 0] {
