@@ -21,6 +21,10 @@ bench *ARGS:
 run *ARGS:
     cargo run --release --locked -- dev {{ ARGS }}
 
+# Every parser against bytes nobody thought of, for so many seconds each.
+fuzz SECONDS="60" *TARGETS:
+    fuzz/run {{ SECONDS }} {{ TARGETS }}
+
 # The proxy in front of a real API server, as .ci/run does it.
 real:
     cargo build --release --locked

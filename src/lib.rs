@@ -35,3 +35,7 @@ pub mod failure;
 pub mod http;
 pub mod observe;
 pub mod stub;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -28,6 +28,8 @@ mod explain;
 mod fetch;
 mod fetched;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod graphql;
 mod invalidate;
 mod key;

@@ -19,6 +19,8 @@
 mod bodies;
 mod codec;
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod keeper;
 mod key;
