@@ -149,14 +149,20 @@ impl Model {
         }
         let others: Vec<_> = self.known.iter().filter(is_other).cloned().collect();
         for older in others {
+            // Where the newer has no date of its own, that of the older may stand.
             let mut both = newer.clone();
             for name in older.fields.keys().filter(|name| *name != "age") {
-                if !newer.fields.contains_key(name) && (*name != "date") {
+                if !newer.fields.contains_key(name) {
                     for value in older.fields.get_all(name) {
                         both.fields.append(name, value.clone());
                     }
                 }
             }
+            let mut dated_anew = both.clone();
+            if !newer.fields.contains_key("date") {
+                dated_anew.fields.remove("date");
+            }
+            self.known.push(dated_anew);
             self.known.push(both);
         }
     }
