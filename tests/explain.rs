@@ -219,6 +219,27 @@ async fn what_is_stored_for_another_query_is_told_where_it_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_by_content_is_not_explained_by_what_its_target_alone_has() {
+    let origin = origin(&[("cache-control", "max-age=60")]).await;
+    let proxy = before(&origin, "", "cache_post = true").await;
+    proxy.get("/a").await;
+    let said = explain(
+        &proxy,
+        "/a&method=POST&header=Content-Type:application/json",
+    )
+    .await;
+    let found = &said["found"];
+    assert_eq!(found["now"]["plan"], "by_content");
+    assert_eq!(
+        found["now"]["why"][0]["setting"]["key"],
+        "route.all.cache_post"
+    );
+    assert_eq!(found["stored"], Value::Null);
+    let said = explain(&proxy, "/a").await;
+    assert_eq!(said["found"]["now"]["plan"], "serve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explaining_leaves_no_trace_in_counters_or_tiers() {
     let origin = origin(&[("cache-control", "max-age=60")]).await;
     let toml = one_route("", "");

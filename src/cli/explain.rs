@@ -209,6 +209,9 @@ impl Page {
     fn found(&mut self, found: &FoundShown) {
         match &found.stored {
             Some(stored) => self.stored(stored),
+            None if found.now.plan == "by_content" => {
+                self.head("stored", "not looked up: the content is part of the key");
+            }
             None => self.head("stored", "nothing under this key"),
         }
         if let Some(variants) = &found.variants {

@@ -127,6 +127,10 @@ fn lies_in(look: &Look<Entry>) -> Vec<String> {
 
 fn found_shown(mut seen: Seen<'_>) -> FoundShown {
     let lies_in = std::mem::take(&mut seen.lies_in);
+    // What is stored for the target alone is no answer to a question by content.
+    if seen.way == Way::Content {
+        (seen.stored, seen.variants) = (None, None);
+    }
     let stored = seen
         .stored
         .map(|stored| stored_shown(&seen, &seen.found.key, stored, lies_in));

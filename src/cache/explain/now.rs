@@ -54,7 +54,7 @@ pub(super) fn now_shown(seen: &Seen<'_>) -> NowShown {
             "serve_and_refresh",
             "answered from the store at once; the upstream is asked behind the answer",
         ),
-        Plan::Ask if verdict.is_none() && seen.parts.method == Method::HEAD => {
+        Plan::Ask if seen.standby().is_none() && seen.parts.method == Method::HEAD => {
             let what = "an answer to HEAD is a head, which is nothing to share";
             reasons.push(Reason::rule(what, "RFC 9111 3"));
             (
@@ -321,6 +321,10 @@ pub(super) fn failing_shown(seen: &Seen<'_>) -> FailingShown {
                 Reason::plain("what is stored was purged and may not be used without asking")
             }
         });
+    } else if seen.way == Way::Content {
+        why.push(Reason::plain(
+            "what is stored for its content, if anything is, stands in first",
+        ));
     } else {
         why.push(Reason::plain("nothing is stored that could stand in"));
     }
