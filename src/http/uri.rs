@@ -60,7 +60,11 @@ fn decode_unreserved(path: &str) -> Cow<'_, str> {
             rest = &rest[1..];
             continue;
         };
-        let is_behind_stray = stray.is_some_and(|at| out.len() - at <= 2);
+        let is_behind_stray = stray.is_some_and(|at| match &out.as_bytes()[at + 1..] {
+            [] => true,
+            [digit] => digit.is_ascii_hexdigit(),
+            _ => false,
+        });
         let is_unreserved =
             byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         if is_unreserved && !(is_behind_stray && byte.is_ascii_hexdigit()) {
@@ -191,8 +195,8 @@ mod tests {
             ("a broken triplet stays", "/100%/%4", "/100%/%4"),
             (
                 "a broken triplet is not mended by what is decoded behind it",
-                "/%%32e%%32e/%6%35/%%7e",
-                "/%%32e%%32e/%6%35/%~",
+                "/%%32e%%32e/%6%35/%%7e/%&%44",
+                "/%%32e%%32e/%6%35/%~/%&D",
             ),
             ("dot segments go", "/a/./b/../c", "/a/c"),
             ("hidden dot segments go", "/a/%2e%2E/b", "/b"),
