@@ -10,7 +10,7 @@ use larder::{
     clock::Clock,
     stub::{Fault, Stub},
 };
-use support::{Binary, Client, NOW, Proxy, Reply, Setup, request};
+use support::{Binary, Client, NOW, Origin, Play, Proxy, Reply, Setup, one_route, request};
 
 const SECRET: &str = "s3cr3t-of-the-vendor";
 
@@ -271,4 +271,36 @@ async fn credentials_reach_the_vendor_and_nothing_else_ever() {
         "there is a store to look at"
     );
     assert!(!is_written(folder.path(), SECRET));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_of_a_304_is_for_the_one_who_asked() {
+    let origin = Origin::start(|asked| {
+        let revalidated = [
+            ("etag", "\"a\""),
+            ("cache-control", "max-age=60"),
+            ("set-cookie", "session=1"),
+            ("set-cookie", "theme=dark"),
+        ];
+        if asked.is_conditional() {
+            return Play::answer(304, &revalidated, "");
+        }
+        Play::answer(
+            200,
+            &[("etag", "\"a\""), ("cache-control", "max-age=0")],
+            "a page",
+        )
+    })
+    .await;
+    let proxy = Setup::before(&origin, &one_route("stale_while_revalidate = \"0s\"", ""))
+        .start()
+        .await;
+    proxy.get("/a").await;
+    let asker = proxy.get("/a").await;
+    let cookies: Vec<_> = asker.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["session=1", "theme=dark"]);
+    assert_eq!(asker.text(), "a page");
+    let next = proxy.get("/a").await;
+    assert!(next.is_hit(), "{next:?}");
+    assert!(!next.headers.contains_key("set-cookie"), "{next:?}");
 }

@@ -191,6 +191,15 @@ impl Fetch {
             response_time,
         };
         let route = &self.cache.route;
+        // What is stored goes to everybody; a cookie is for the one who asked (`updates` leaves it out).
+        let is_for_asker = !route.policy.share_set_cookie && !route.policy.override_origin;
+        let cookies: Vec<HeaderValue> = head
+            .headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .filter(|_| is_for_asker)
+            .cloned()
+            .collect();
         let renewed = validate::freshened(
             stored,
             head.headers,
@@ -206,12 +215,15 @@ impl Fetch {
                 let fetched = self
                     .store(renewed, vary, Brought::Confirmation, attempts)
                     .await;
-                self.settle(fetched);
+                self.settle_with(fetched, cookies);
             }
             Err(reason) => {
                 let mut response = Response::new(Body::full(renewed.body.clone()));
                 *response.status_mut() = renewed.status;
                 *response.headers_mut() = without_places(renewed.headers);
+                for cookie in cookies {
+                    response.headers_mut().append(header::SET_COOKIE, cookie);
+                }
                 self.hand_over(response, reason, attempts);
             }
         }
@@ -491,10 +503,18 @@ impl Fetch {
     }
 
     pub(super) fn settle(&mut self, fetched: Fetched) {
+        self.settle_with(fetched, Vec::new());
+    }
+
+    /// The same, with cookies for the one who asked.
+    fn settle_with(&mut self, fetched: Fetched, cookies: Vec<HeaderValue>) {
         if let Some(guard) = &self.guard {
             guard.publish(fetched.clone());
         }
-        self.reply(Reply::Shared(fetched));
+        self.reply(match cookies.is_empty() {
+            true => Reply::Shared(fetched),
+            false => Reply::WithCookies(fetched, cookies),
+        });
     }
 
     pub(super) fn reply(&mut self, reply: Reply) {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use super::{
     answer::{self, Answer, Note},
@@ -46,6 +46,8 @@ pub(super) enum Fetched {
 pub(super) enum Reply {
     /// What everybody gets.
     Shared(Fetched),
+    /// The same, and cookies that came for this client alone.
+    WithCookies(Fetched, Vec<HeaderValue>),
     /// The first reader of a body that arrives: taken before the rest of it is let in.
     Reading(Streaming, Body),
     /// An answer for this client alone.

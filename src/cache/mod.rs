@@ -552,6 +552,17 @@ impl RouteCache {
             Waited::Reply(Reply::Reading(streaming, body)) => Next::Answered(
                 copy_instead().unwrap_or_else(|| streaming.answer(parts, body, status)),
             ),
+            Waited::Reply(Reply::WithCookies(fetched, cookies)) => {
+                let waited = Waited::Reply(Reply::Shared(fetched));
+                let mut next = self.conclude(parts, primary, found, waited, status);
+                if let Next::Answered(answer) = &mut next {
+                    for cookie in cookies {
+                        let headers = answer.response.headers_mut();
+                        headers.append(header::SET_COOKIE, cookie);
+                    }
+                }
+                next
+            }
             Waited::Reply(Reply::Shared(fetched)) => match fetched {
                 Fetched::Failed(failure) => Next::Failed(failure),
                 Fetched::Unshared { by_request: true } => Next::Again(None),
