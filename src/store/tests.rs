@@ -493,6 +493,8 @@ async fn a_failing_disk_costs_a_miss_and_one_alert() {
         assert!(started.elapsed() < Duration::from_secs(5), "{script:?}");
         assert_eq!(store.cached(&key(1)), Some(record(1)), "{script:?}");
         until("set aside", || store.stats().quarantines > 0).await;
+        // Counted first, told right after.
+        until("its owner told", || !alerts.recent().is_empty()).await;
         // Nothing above notices.
         store.put(key(3), record(3));
         assert_eq!(store.load(&key(3)).await, Some(record(3)), "{script:?}");
