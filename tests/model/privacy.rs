@@ -287,6 +287,7 @@ async fn hold(policy: &str) {
                     tokio::task::yield_now().await;
                 }
                 if secs == 2 {
+                    // An origin slower than `stale_after`; the clock is paused.
                     tokio::time::sleep(Duration::from_millis(400)).await;
                 }
                 answer
@@ -354,6 +355,7 @@ async fn hold(policy: &str) {
             clock.advance(Duration::from_secs(own.below(15) as u64));
         }
         while !tasks.is_empty() {
+            // Lets the paused clock move on to what the tasks wait for.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
