@@ -41,8 +41,12 @@ pub enum Cause {
     Deadline,
     /// The circuit breaker is open: nothing was asked.
     BreakerOpen,
-    /// `in_flight_max` requests are already with this upstream.
+    /// `in_flight_max` requests are already with this upstream, or as many as this one's priority may add to.
     BulkheadFull,
+    /// The upstream's quota leaves no room for this request now: nothing was asked.
+    QuotaExhausted,
+    /// Played on purpose (`drill`): nothing was asked although it could have been.
+    Drill,
     /// `fetches_max` fetches are already under way in this proxy.
     Overloaded,
     /// The client's own request body broke off while it was passed on.
@@ -67,8 +71,10 @@ impl Cause {
             Self::ResponseIncomplete => "http_response_incomplete",
             Self::Protocol => "http_protocol_error",
             Self::Status(_) | Self::GraphqlErrors => return None,
-            Self::BreakerOpen => "destination_unavailable",
-            Self::BulkheadFull | Self::Overloaded => "connection_limit_reached",
+            Self::BreakerOpen | Self::Drill => "destination_unavailable",
+            Self::BulkheadFull | Self::QuotaExhausted | Self::Overloaded => {
+                "connection_limit_reached"
+            }
             Self::RequestBody | Self::RequestTooLarge => "http_request_error",
             Self::Internal => "proxy_internal_error",
         })
@@ -91,6 +97,8 @@ impl Cause {
             Self::Deadline => "deadline",
             Self::BreakerOpen => "breaker_open",
             Self::BulkheadFull => "bulkhead_full",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::Drill => "drill",
             Self::Overloaded => "overloaded",
             Self::RequestBody => "request_body",
             Self::RequestTooLarge => "request_too_large",
@@ -104,6 +112,8 @@ impl Cause {
             self,
             Self::BreakerOpen
                 | Self::BulkheadFull
+                | Self::QuotaExhausted
+                | Self::Drill
                 | Self::Overloaded
                 | Self::RequestBody
                 | Self::RequestTooLarge
@@ -259,9 +269,11 @@ impl Failure {
             | Cause::ResponseTimeout
             | Cause::BodyTimeout
             | Cause::Deadline => StatusCode::GATEWAY_TIMEOUT,
-            Cause::BreakerOpen | Cause::BulkheadFull | Cause::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Cause::BreakerOpen
+            | Cause::BulkheadFull
+            | Cause::QuotaExhausted
+            | Cause::Drill
+            | Cause::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Cause::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

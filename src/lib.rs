@@ -28,6 +28,7 @@ pub mod resilience;
 pub mod upstream;
 
 pub mod admin;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;

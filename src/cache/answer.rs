@@ -15,6 +15,7 @@ use super::{
     validate::{into_not_modified, is_not_modified},
 };
 use crate::{
+    chance,
     config::RouteConfig,
     failure::{Cause, Failure},
     http::{Body, Response, fetch::Reads, method::is_query, problem::Problem},
@@ -105,7 +106,7 @@ fn cut_from(
     stored: &StoredResponse,
     headers: &mut HeaderMap,
 ) -> (StatusCode, Body) {
-    match range::cut(request, stored, rand::random) {
+    match range::cut(request, stored, chance::word128) {
         Cut::All => (stored.status, Body::full(stored.body.clone())),
         Cut::One {
             bytes,
@@ -271,7 +272,7 @@ fn words(cause: Cause) -> &'static str {
         Cause::ConnectTimeout | Cause::ResponseTimeout | Cause::BodyTimeout | Cause::Deadline => {
             "the service behind this address did not answer in time"
         }
-        Cause::BreakerOpen | Cause::BulkheadFull => {
+        Cause::BreakerOpen | Cause::BulkheadFull | Cause::QuotaExhausted | Cause::Drill => {
             "the service behind this address is not available at the moment"
         }
         Cause::Overloaded => "too many requests are being answered at the moment",

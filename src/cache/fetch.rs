@@ -36,6 +36,7 @@ use super::{
     vary::Vary,
 };
 use crate::{
+    chance,
     clock::Timestamp,
     failure::{Cause, Failure},
     http::{
@@ -528,7 +529,11 @@ impl Fetch {
     pub(super) fn rest_key(&self, failure: Option<&Failure>) {
         if self.copy.is_some() {
             let shared = &self.cache.shared;
-            let rest = rest(failure, self.cache.route.policy.cool_down, rand::random());
+            let rest = rest(
+                failure,
+                self.cache.route.policy.cool_down,
+                chance::fraction(),
+            );
             shared.marks.rest(self.key, shared.clock.now().after(rest));
         }
     }
@@ -558,7 +563,13 @@ fn is_shareable(failure: &Failure) -> bool {
 fn rest(failure: Option<&Failure>, cool_down: Duration, chance: f64) -> Duration {
     let jittered = cool_down.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 2.0);
     match failure.map(Failure::cause) {
-        Some(Cause::BreakerOpen | Cause::BulkheadFull | Cause::Overloaded) => jittered / 4,
+        Some(
+            Cause::BreakerOpen
+            | Cause::BulkheadFull
+            | Cause::QuotaExhausted
+            | Cause::Drill
+            | Cause::Overloaded,
+        ) => jittered / 4,
         _ => {
             let asked_for = failure.and_then(Failure::retry_after);
             asked_for.unwrap_or_default().max(jittered)

@@ -13,7 +13,7 @@ use super::{
     status::Forward,
     storable::may_answer,
 };
-use crate::{clock::Timestamp, store::Key};
+use crate::{chance, clock::Timestamp, store::Key};
 
 /// How the store is read.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +215,7 @@ impl RouteCache {
         stored
             .facts
             .judge(&self.route.policy, spread(key), now, || {
-                1.0 - rand::random::<f64>()
+                1.0 - chance::fraction()
             })
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     failure::{Cause, Failure, Sent},
     http::{
         Body, Request,
-        fetch::{Attempts, FetchContext, Reads},
+        fetch::{Attempts, FetchContext, Priority, Reads},
         hop,
         method::is_safe,
     },
@@ -98,6 +98,10 @@ impl RouteCache {
     pub(super) fn context(&self, stale_copy: bool) -> FetchContext {
         FetchContext {
             stale_copy,
+            priority: match stale_copy {
+                true => Priority::UserRevalidate,
+                false => Priority::UserMiss,
+            },
             whole_bytes_max: None,
             hold_back: None,
             deadline: self.route.deadline,

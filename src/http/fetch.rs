@@ -7,11 +7,48 @@ use http::response::Parts;
 
 use crate::{clock::Timestamp, failure::Cause};
 
+/// Who is served by a fetch, and so who goes first where an upstream's room or quota is short. In order of worth: what
+/// compares greater is served longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// A scheduled refresh: nobody waits for it.
+    Sync,
+    /// A refresh that the vendor asked for.
+    Webhook,
+    /// A client asked, and a stored copy stands behind.
+    UserRevalidate,
+    /// A client asked, and has nothing but this.
+    #[default]
+    UserMiss,
+}
+
+impl Priority {
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [
+        Self::Sync,
+        Self::Webhook,
+        Self::UserRevalidate,
+        Self::UserMiss,
+    ];
+
+    /// The word for it in the config, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Webhook => "webhook",
+            Self::UserRevalidate => "user_revalidate",
+            Self::UserMiss => "user_miss",
+        }
+    }
+}
+
 /// What the caller has behind it, so that layers below choose well. A request extension, inserted by the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchContext {
     /// A stored copy can answer if this fetch fails: fewer retries are worth it (`retries_max_stale`).
     pub stale_copy: bool,
+    /// Who is served by it.
+    pub priority: Priority,
     /// `Some`: a body of up to this many bytes is read whole inside the attempt. `None`: it is streamed.
     pub whole_bytes_max: Option<u64>,
     /// `Some`: a body that has not ended this long after its head is streamed all the same. `None`: it is waited for.
@@ -28,6 +65,7 @@ impl Default for FetchContext {
     fn default() -> Self {
         Self {
             stale_copy: false,
+            priority: Priority::default(),
             whole_bytes_max: None,
             hold_back: None,
             deadline: Duration::from_secs(10),

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use backoff::{ExponentialBackoff, backoff::Backoff as _};
 
-use crate::config::RetryConfig;
+use crate::{chance, config::RetryConfig};
 
 /// A source of growing delays.
 pub trait Delays: fmt::Debug + Send {
@@ -26,13 +26,13 @@ impl FullJitter {
     /// Edges from `backoff_min`, doubled each time, to `backoff_max`.
     pub fn new(config: &RetryConfig) -> Self {
         let edge_min = config.backoff_min.min(config.backoff_max);
-        // The crate draws from interval * (1 +- factor): half the edge with factor 1 is zero to the edge.
         let edges = ExponentialBackoff {
-            current_interval: edge_min / 2,
-            initial_interval: edge_min / 2,
-            randomization_factor: 1.0,
+            current_interval: edge_min,
+            initial_interval: edge_min,
+            // Drawn here, so that it can be repeated.
+            randomization_factor: 0.0,
             multiplier: 2.0,
-            max_interval: config.backoff_max / 2,
+            max_interval: config.backoff_max,
             // Its clock is not tokio's, and the deadline already ends the fetch.
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
@@ -46,9 +46,8 @@ impl FullJitter {
 
 impl Delays for FullJitter {
     fn next_delay(&mut self) -> Duration {
-        let delay = self.edges.next_backoff().unwrap_or(self.edge_max);
-        // It rounds up by a nanosecond at the edge.
-        delay.min(self.edge_max)
+        let edge = self.edges.next_backoff().unwrap_or(self.edge_max);
+        edge.min(self.edge_max).mul_f64(chance::fraction())
     }
 }
 

@@ -35,7 +35,9 @@ pub use progress::Progress;
 pub use retry::RetryLayer;
 pub use stats::{LastFailure, StatsSnapshot, UpstreamStats};
 
-pub use crate::http::fetch::{Attempts, FetchContext, Judge, Reads, Streaming, Timing, WholeIf};
+pub use crate::http::fetch::{
+    Attempts, FetchContext, Judge, Priority, Reads, Streaming, Timing, WholeIf,
+};
 
 /// `now` moved on by `duration`. One that no clock can represent is as good as thirty years.
 fn moved_on(now: Instant, duration: Duration) -> Instant {

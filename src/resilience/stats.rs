@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The words of [`Cause::as_str`], one counter each.
-const CAUSES: [&str; 18] = [
+const CAUSES: [&str; 20] = [
     "dns",
     "connect_refused",
     "connect_timeout",
@@ -25,6 +25,8 @@ const CAUSES: [&str; 18] = [
     "deadline",
     "breaker_open",
     "bulkhead_full",
+    "quota_exhausted",
+    "drill",
     "overloaded",
     "request_body",
     "request_too_large",
@@ -159,6 +161,8 @@ mod tests {
             Cause::Deadline,
             Cause::BreakerOpen,
             Cause::BulkheadFull,
+            Cause::QuotaExhausted,
+            Cause::Drill,
             Cause::Overloaded,
             Cause::RequestBody,
             Cause::RequestTooLarge,

@@ -17,6 +17,7 @@ use tower::Service;
 
 use super::endpoint::{self, Endpoint, EndpointSnapshot};
 use crate::{
+    chance,
     failure::Failure,
     http::{Request, Response},
     resilience::Progress,
@@ -56,7 +57,7 @@ impl Balance {
         }
         let skipped: Vec<_> = self.0.iter().map(Endpoint::skipped_until).collect();
         let candidates = candidates(&skipped, avoid, Instant::now());
-        match draw_two(candidates.len(), rand::random(), rand::random()) {
+        match draw_two(candidates.len(), chance::word(), chance::word()) {
             (one, other) if one == other => candidates[one],
             (one, other) => {
                 let (one, other) = (candidates[one], candidates[other]);

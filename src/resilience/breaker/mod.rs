@@ -24,6 +24,7 @@ use tower::{Layer, Service};
 
 use super::{Events, Progress, UpstreamEvent, UpstreamStats, body::watched};
 use crate::{
+    chance,
     config::UpstreamConfig,
     failure::{Cause, Failure, Sent},
     http::{Request, Response},
@@ -100,12 +101,12 @@ impl Shared {
     fn finish(&self, ticket: Ticket, outcome: Outcome) {
         let change = self
             .state()
-            .finish(ticket, outcome, Instant::now(), rand::random());
+            .finish(ticket, outcome, Instant::now(), chance::fraction());
         self.tell(change);
     }
 
     fn body_broke(&self) {
-        let change = self.state().body_broke(Instant::now(), rand::random());
+        let change = self.state().body_broke(Instant::now(), chance::fraction());
         self.tell(change);
     }
 
