@@ -36,6 +36,7 @@ pub mod failure;
 pub mod http;
 pub mod observe;
 pub mod stub;
+pub mod sync;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
