@@ -27,7 +27,7 @@ use crate::{
     stack::route_stack,
     store::{Store, StoreError},
     tunnel::Tunnels,
-    upstream::{Upstream, UpstreamError},
+    upstream::{Network, Upstream, UpstreamError},
 };
 
 mod operations;
@@ -101,6 +101,20 @@ impl App {
         clock: Clock,
         transactions: TransactionLogger,
     ) -> Result<Self, StartError> {
+        Self::start_over(&Network::system(), config, clock, transactions).await
+    }
+
+    /// The same with upstreams over this network.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::start`].
+    pub async fn start_over(
+        network: &Network,
+        config: Config,
+        clock: Clock,
+        transactions: TransactionLogger,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let listener = Listener::bind(&config.server).map_err(StartError::Listen)?;
         let admin = config
@@ -121,7 +135,7 @@ impl App {
         let metrics = Metrics::new();
         let store = open_store(&config, &clock, &alerts).await?;
         let purges = Arc::new(open_purges(&config, &clock, &alerts).await?);
-        let upstreams = upstreams(&config, &clock, &alerts)?;
+        let upstreams = upstreams(&config, network, &clock, &alerts)?;
         let tasks = TaskTracker::new();
         let shutdown = Shutdown::new();
         let tunnels = Tunnels::new(config.server.tunnels_max, tasks.clone(), shutdown.clone());
@@ -272,11 +286,16 @@ async fn open_purges(
     opened.map_err(StartError::PurgeLog)
 }
 
-fn upstreams(config: &Config, clock: &Clock, alerts: &Alerts) -> Result<Vec<Upstream>, StartError> {
+fn upstreams(
+    config: &Config,
+    network: &Network,
+    clock: &Clock,
+    alerts: &Alerts,
+) -> Result<Vec<Upstream>, StartError> {
     let upstream = |config: &Arc<crate::config::UpstreamConfig>| {
         let alerts = alerts.clone();
         let events = Events::to(move |event: &UpstreamEvent| alerts.raise(alert(event)));
-        Upstream::new(Arc::clone(config), clock.clone(), events).map_err(|source| {
+        Upstream::over(network, Arc::clone(config), clock.clone(), events).map_err(|source| {
             StartError::Upstream {
                 name: Arc::clone(&config.name),
                 source,

@@ -168,6 +168,7 @@ mod tests {
         upstream::{
             client::tests::{Refusing, origin},
             client_config,
+            network::Network,
         },
     };
 
@@ -208,7 +209,8 @@ mod tests {
         let refusing = Refusing::new();
         let origin = origin(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]).await;
         for (uri, want_out) in [(refusing.uri(), true), (origin.uri(), false)] {
-            let endpoints = endpoint::endpoints(&client_config(&[uri])).expect("sound config");
+            let endpoints = endpoint::endpoints(&client_config(&[uri]), &Network::system())
+                .expect("sound config");
             let balance = Balance::new(endpoints);
             let mut request = Request::new(Body::empty());
             let progress = Progress::new(Instant::now());

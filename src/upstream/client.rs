@@ -8,36 +8,34 @@
 //! that is behind the request, if there is one (`http/interim.rs`); over HTTP/2 hyper passes over them.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::{
     HeaderMap, HeaderValue, StatusCode, Uri, Version, header, uri::Authority, uri::PathAndQuery,
 };
 use hyper::ext::ReasonPhrase;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{
-            HttpConnector,
-            dns::{GaiAddrs, GaiResolver, Name},
-        },
-    },
+    client::legacy::Client,
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::ClientConfig;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tower::Service;
 
 use super::{
     UpstreamError,
-    cause::{self, ConnectElapsed, Unresolved},
+    cause::{self, ConnectElapsed},
     credentials::Credentials,
     expect::{self, Gate},
+    network::{self, Network, Stream, Transport},
+    resolve::Names,
 };
 use crate::{
     config::{UpstreamConfig, UpstreamHost, UpstreamProtocol},
@@ -61,11 +59,31 @@ const HTTP2_HEADER_BYTES_MAX: u32 = 64 * 1024;
 
 /// Speaks to one endpoint. Clones share its connections.
 #[derive(Clone)]
-pub struct EndpointClient {
+pub struct EndpointClient(Arc<Shared>);
+
+struct Shared {
+    /// Swapped when an address of the endpoint is gone: requests under way finish on the pool they began with, later ones
+    /// find a new one.
+    pools: ArcSwap<Pools>,
+    plan: PoolPlan,
+    target: Target,
+    names: Arc<Names>,
+}
+
+/// Connections kept for later requests.
+struct Pools {
     client: Client<Connector, Body>,
     /// Speaks HTTP/1.1 only: HTTP/2 knows no `Upgrade` (RFC 9113 8.6).
     upgrading: Client<Connector, Body>,
-    target: Arc<Target>,
+}
+
+/// What a pool is made from.
+struct PoolPlan {
+    connector: Connector,
+    upgrading: Connector,
+    http2_only: bool,
+    idle_timeout: Duration,
+    idle_max: usize,
 }
 
 /// Boxed: what gets here is a miss already.
@@ -81,40 +99,72 @@ impl EndpointClient {
         upstream: &UpstreamConfig,
         endpoint: &Uri,
         tls: &ClientConfig,
+        network: &Network,
     ) -> Result<Self, UpstreamError> {
         let target = Target::new(upstream, endpoint)?;
+        let (host, port) = (target.authority.host(), target.port());
+        let names = Arc::new(Names::new(host, port, Arc::clone(&network.resolver)));
+        let dialer = Dialer {
+            names: Arc::clone(&names),
+            transport: Arc::clone(&network.transport),
+        };
         let connector = |protocol| Connector {
-            inner: https_connector(protocol, tls.clone()),
+            inner: https_connector(protocol, tls.clone(), dialer.clone()),
             endpoint: endpoint.clone(),
             timeout: upstream.connect_timeout,
         };
+        let plan = PoolPlan {
+            connector: connector(upstream.protocol),
+            upgrading: connector(UpstreamProtocol::Http1),
+            http2_only: upstream.protocol == UpstreamProtocol::Http2,
+            idle_timeout: upstream.pool_idle_timeout,
+            idle_max: upstream.pool_idle_max,
+        };
+        Ok(Self(Arc::new(Shared {
+            pools: ArcSwap::from_pointee(plan.pools()),
+            plan,
+            target,
+            names,
+        })))
+    }
+
+    #[allow(dead_code, reason = "the task that looks names up again comes next")]
+    pub(super) fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    #[allow(dead_code, reason = "the task that looks names up again comes next")]
+    /// Leaves the connections that are kept to those that use them: later requests open their own.
+    pub(super) fn leave_connections(&self) {
+        self.0.pools.store(Arc::new(self.0.plan.pools()));
+    }
+}
+
+impl PoolPlan {
+    fn pools(&self) -> Pools {
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(upstream.pool_idle_timeout)
-            .pool_max_idle_per_host(upstream.pool_idle_max)
+            .pool_idle_timeout(self.idle_timeout)
+            .pool_max_idle_per_host(self.idle_max)
             .http1_max_headers(HTTP1_FIELDS_MAX)
-            .http2_only(upstream.protocol == UpstreamProtocol::Http2)
+            .http2_only(self.http2_only)
             .http2_max_header_list_size(HTTP2_HEADER_BYTES_MAX)
             .http2_keep_alive_interval(HTTP2_PING_EVERY)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .retry_canceled_requests(true)
             .set_host(false)
-            .build(connector(upstream.protocol));
+            .build(self.connector.clone());
         // Its connections leave with their tunnels; only one that was refused an upgrade could be used again.
         let upgrading = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(upstream.pool_idle_timeout)
+            .pool_idle_timeout(self.idle_timeout)
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(true)
             .set_host(false)
-            .build(connector(UpstreamProtocol::Http1));
-        Ok(Self {
-            client,
-            upgrading,
-            target: Arc::new(target),
-        })
+            .build(self.upgrading.clone());
+        Pools { client, upgrading }
     }
 }
 
@@ -130,10 +180,17 @@ impl Service<Request> for EndpointClient {
     fn call(&mut self, mut request: Request) -> Self::Future {
         let upgrade = request.extensions_mut().remove::<Upgrade>();
         let interim = request.extensions_mut().remove::<Interim>();
-        if let Err(failure) = self.target.aim(&mut request, upgrade.as_ref()) {
+        let Shared {
+            target,
+            pools,
+            names,
+            ..
+        } = &*self.0;
+        names.touch();
+        if let Err(failure) = target.aim(&mut request, upgrade.as_ref()) {
             return Box::pin(std::future::ready(Err(failure)));
         }
-        let gate = (!self.target.http2 && expect::expects_continue(&request)).then(Gate::default);
+        let gate = (!target.http2 && expect::expects_continue(&request)).then(Gate::default);
         if let Some(gate) = &gate {
             request = request.map(|content| gate.before(content));
         }
@@ -147,9 +204,10 @@ impl Service<Request> for EndpointClient {
                 }
             });
         }
+        let pools = pools.load();
         let client = match upgrade {
-            Some(_) => &self.upgrading,
-            None => &self.client,
+            Some(_) => &pools.upgrading,
+            None => &pools.client,
         };
         let response = client.request(request);
         Box::pin(async move {
@@ -263,6 +321,14 @@ impl Target {
         })
     }
 
+    fn port(&self) -> u16 {
+        let default = match self.endpoint.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        self.authority.port_u16().unwrap_or(default)
+    }
+
     fn aim(&self, request: &mut Request, upgrade: Option<&Upgrade>) -> Result<(), Failure> {
         let host = self.host(request);
         *request.uri_mut() = self
@@ -322,10 +388,10 @@ impl Target {
 
 // --- Connector ---
 
-/// Connects to its endpoint, whatever authority a request names, within `connect_timeout`.
+/// Connects to its endpoint, whatever authority a request names, within `connect_timeout`: name, TCP and TLS.
 #[derive(Clone)]
 struct Connector {
-    inner: HttpsConnector<HttpConnector<Resolver>>,
+    inner: HttpsConnector<Dialer>,
     endpoint: Uri,
     timeout: Duration,
 }
@@ -335,22 +401,20 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 fn https_connector(
     protocol: UpstreamProtocol,
     tls: ClientConfig,
-) -> HttpsConnector<HttpConnector<Resolver>> {
-    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
+    dialer: Dialer,
+) -> HttpsConnector<Dialer> {
     let builder = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http();
     match protocol {
-        UpstreamProtocol::Auto => builder.enable_all_versions().wrap_connector(tcp),
-        UpstreamProtocol::Http1 => builder.enable_http1().wrap_connector(tcp),
-        UpstreamProtocol::Http2 => builder.enable_http2().wrap_connector(tcp),
+        UpstreamProtocol::Auto => builder.enable_all_versions().wrap_connector(dialer),
+        UpstreamProtocol::Http1 => builder.enable_http1().wrap_connector(dialer),
+        UpstreamProtocol::Http2 => builder.enable_http2().wrap_connector(dialer),
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<TokioIo<Stream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -370,22 +434,53 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The system's resolver, its errors told apart from those of connecting.
+/// Opens a connection to one of the endpoint's addresses.
 #[derive(Clone)]
-struct Resolver(GaiResolver);
+struct Dialer {
+    names: Arc<Names>,
+    transport: Arc<dyn Transport>,
+}
 
-impl Service<Name> for Resolver {
-    type Response = GaiAddrs;
-    type Error = Unresolved;
-    type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, Unresolved>> + Send>>;
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<Stream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
-        self.0.poll_ready(cx).map_err(Unresolved)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, name: Name) -> Self::Future {
-        let resolving = self.0.call(name);
-        Box::pin(async move { resolving.await.map_err(Unresolved) })
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Self { names, transport } = self.clone();
+        Box::pin(async move {
+            let addresses = names.addresses().await?;
+            let mut losers = Losers::of(&names);
+            let (address, stream) =
+                network::race(&*transport, &addresses, &mut losers.addresses).await?;
+            names.connected(address);
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
+/// Addresses that were tried in vain, told when the race is over, won or given up.
+struct Losers<'a> {
+    names: &'a Names,
+    addresses: Vec<SocketAddr>,
+}
+
+impl<'a> Losers<'a> {
+    fn of(names: &'a Names) -> Self {
+        Self {
+            names,
+            addresses: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Losers<'_> {
+    fn drop(&mut self) {
+        self.names.not_connected(&self.addresses);
     }
 }
 

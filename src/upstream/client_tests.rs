@@ -185,7 +185,8 @@ impl Refusing {
 fn client(config: &UpstreamConfig) -> EndpointClient {
     let trust = config.ca_file.as_deref().map_or(Trust::Nobody, Trust::File);
     let tls = tls::client_config(trust).expect("trust");
-    EndpointClient::new(config, &config.endpoints[0].uri, &tls).expect("sound config")
+    EndpointClient::new(config, &config.endpoints[0].uri, &tls, &Network::system())
+        .expect("sound config")
 }
 
 fn request(path: &str) -> Request {

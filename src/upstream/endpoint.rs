@@ -19,6 +19,7 @@ use tower::{
 use super::{
     UpstreamError,
     client::EndpointClient,
+    network::Network,
     tls::{self, Trust},
 };
 use crate::{
@@ -60,7 +61,10 @@ pub struct EndpointSnapshot {
 /// # Errors
 ///
 /// As [`super::Upstream::new`].
-pub fn endpoints(upstream: &UpstreamConfig) -> Result<Vec<Endpoint>, UpstreamError> {
+pub fn endpoints(
+    upstream: &UpstreamConfig,
+    network: &Network,
+) -> Result<Vec<Endpoint>, UpstreamError> {
     if upstream.endpoints.is_empty() {
         return Err(UpstreamError::NoEndpoint {
             upstream: Arc::clone(&upstream.name),
@@ -77,7 +81,7 @@ pub fn endpoints(upstream: &UpstreamConfig) -> Result<Vec<Endpoint>, UpstreamErr
         .endpoints
         .iter()
         .map(|endpoint| {
-            let client = EndpointClient::new(upstream, &endpoint.uri, &tls)?;
+            let client = EndpointClient::new(upstream, &endpoint.uri, &tls, network)?;
             Ok(Endpoint::new(&endpoint.uri, client))
         })
         .collect()

@@ -28,10 +28,13 @@ pub mod client;
 pub mod credentials;
 pub mod endpoint;
 mod expect;
+pub mod network;
+pub mod resolve;
 pub mod tls;
 
 pub use balance::{Balance, ServedBy};
 pub use endpoint::EndpointSnapshot;
+pub use network::Network;
 
 /// What keeps an upstream from being set up: all of it is found at start, none of it later.
 #[derive(Debug, thiserror::Error)]
@@ -121,12 +124,26 @@ impl Upstream {
         clock: Clock,
         events: Events,
     ) -> Result<Self, UpstreamError> {
+        Self::over(&Network::system(), config, clock, events)
+    }
+
+    /// The same over this network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upstream::new`].
+    pub fn over(
+        network: &Network,
+        config: Arc<UpstreamConfig>,
+        clock: Clock,
+        events: Events,
+    ) -> Result<Self, UpstreamError> {
         let stats = Arc::new(UpstreamStats::new(clock.clone()));
         Ok(Self {
             retry: RetryLayer::new(config.retry, Arc::clone(&stats)),
             breaker: BreakerLayer::new(Arc::clone(&config), events, Arc::clone(&stats)),
             bulkhead: BulkheadLayer::new(config.in_flight_max, Arc::clone(&stats)),
-            balance: Balance::new(endpoint::endpoints(&config)?),
+            balance: Balance::new(endpoint::endpoints(&config, network)?),
             config,
             clock,
             stats,
