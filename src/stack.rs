@@ -25,10 +25,12 @@ pub fn route_stack(
     Arc::new(Mounted {
         route: Arc::clone(route),
         // Fresh: answered here. Stale: answered here, refreshed below. Failure below: stale again.
-        cache: Cache::new(
+        cache: Cache::with_outlook(
             Arc::clone(route),
             Arc::clone(shared),
             fetch_stack(route, upstream),
+            // Above the breaker, but not blind: whoever has a copy does not wait for a probe.
+            upstream.outlook(),
         ),
         metrics: metrics.route(&route.name),
     })

@@ -29,6 +29,7 @@ use super::{
     graphql,
     key::kept_path_and_query,
     lookup::Found,
+    marks::Rest,
     purge::Labels,
     range,
     storable::{NotStored, storable},
@@ -64,6 +65,8 @@ pub(super) struct Fetch {
     pub(super) started: Instant,
     /// The latest purge when it began.
     pub(super) epoch: u64,
+    /// How often the upstream had recovered when it began.
+    recoveries: u64,
     pub(super) guard: Option<Guard<Fetched>>,
     reply: Option<oneshot::Sender<Reply>>,
     _permit: Option<Permit>,
@@ -117,6 +120,7 @@ impl RouteCache {
             copy_is_usable: found.is_last_known_good(),
             started: Instant::now(),
             epoch: self.shared.purges.latest(),
+            recoveries: self.lookout.condition().recoveries,
             guard,
             reply: Some(reply),
             _permit: permit,
@@ -157,6 +161,7 @@ impl Fetch {
             asked_at: cache.shared.clock.now(),
             started: Instant::now(),
             epoch,
+            recoveries: cache.lookout.condition().recoveries,
             guard: None,
             reply: None,
             _permit: None,
@@ -167,7 +172,16 @@ impl Fetch {
         let (copy, part) = (self.copy.clone(), self.part.clone());
         let copy = copy.as_ref().and_then(response_in);
         let part = part.as_ref().and_then(response_in);
-        match self.ask(self.question(copy, part)).await {
+        let asked = self.ask(self.question(copy, part)).await;
+        // What we refused ourselves says nothing about how fast the upstream is.
+        let is_news = asked
+            .as_ref()
+            .err()
+            .is_none_or(|failure| failure.cause().is_upstream());
+        if is_news && self.started.elapsed() < self.cache.route.policy.stale_after {
+            self.cache.lookout.heard_in_time();
+        }
+        match asked {
             Err(failure) => self.fail(failure).await,
             Ok(Asked::Answered(response)) => self.receive(response).await,
             Ok(Asked::Confirmed(response, stored)) => self.confirm(response, stored).await,
@@ -534,7 +548,14 @@ impl Fetch {
                 self.cache.route.policy.cool_down,
                 chance::fraction(),
             );
-            shared.marks.rest(self.key, shared.clock.now().after(rest));
+            let rest = Rest {
+                until: shared.clock.now().after(rest),
+                recoveries: self.recoveries,
+                asked_for: failure.is_some_and(|failure| {
+                    failure.cause().is_upstream() && failure.retry_after().is_some()
+                }),
+            };
+            shared.marks.rest(self.key, rest);
         }
     }
 }

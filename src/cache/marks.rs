@@ -19,9 +19,35 @@ const REST_MAX: Duration = Duration::from_secs(3600);
 /// No fetch that was under way at an invalidation is under way this long after.
 const FORGOTTEN_FOR: Duration = Duration::from_secs(900);
 
+/// What a failed refresh leaves at its key. It stays past its end, until a refresh succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// Nobody asks before.
+    pub(super) until: Timestamp,
+    /// How often the upstream had recovered when that refresh began.
+    pub(super) recoveries: u64,
+    /// The upstream itself asked for this time (`Retry-After`).
+    pub(super) asked_for: bool,
+}
+
+impl Rest {
+    /// When it ends, while it lasts. One that seems to last for hours is one that a clock set back made so; and what
+    /// rests because the upstream was down has rested once the upstream is back.
+    pub(super) fn lasts_until(&self, now: Timestamp, recoveries: u64) -> Option<Timestamp> {
+        let is_void = self.is_outlived(recoveries) && !self.asked_for;
+        let lasts = now < self.until && self.until.since(now) < REST_MAX;
+        (lasts && !is_void).then_some(self.until)
+    }
+
+    /// Whether the upstream has recovered since.
+    pub(super) fn is_outlived(&self, recoveries: u64) -> bool {
+        recoveries > self.recoveries
+    }
+}
+
 /// The marks of one proxy.
 pub(super) struct Marks {
-    resting: Cache<Key, Timestamp>,
+    resting: Cache<Key, Rest>,
     unshared: Cache<Key, ()>,
     forgotten: Cache<Key, Instant>,
     forgotten_at: Cache<Key, Timestamp>,
@@ -44,20 +70,14 @@ impl Marks {
         }
     }
 
-    /// Whether the key's cool-down lasts. A rest that seems to last for hours is one that a clock set back made so.
-    pub(super) fn is_resting(&self, key: &Key, now: Timestamp) -> bool {
-        self.resting_until(key, now).is_some()
-    }
-
-    /// When the key's cool-down ends, while it lasts.
-    pub(super) fn resting_until(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
-        let until = self.resting.get(key)?;
-        (now < until && until.since(now) < REST_MAX).then_some(until)
+    /// What the key's last refresh left, if it failed.
+    pub(super) fn rest_of(&self, key: &Key) -> Option<Rest> {
+        self.resting.get(key)
     }
 
     /// Begins a cool-down.
-    pub(super) fn rest(&self, key: Key, until: Timestamp) {
-        self.resting.insert(key, until);
+    pub(super) fn rest(&self, key: Key, rest: Rest) {
+        self.resting.insert(key, rest);
     }
 
     /// Ends a cool-down: a refresh succeeded.
@@ -95,5 +115,37 @@ impl Marks {
     /// Whether a target was invalidated at this moment or later.
     pub(super) fn was_forgotten_since(&self, primary: &Key, since: Instant) -> bool {
         self.forgotten.get(primary).is_some_and(|at| at >= since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_ends_in_time_or_with_the_outage() {
+        let now = Timestamp::from_secs(1000);
+        let at = |secs| Timestamp::from_secs(secs);
+        for (name, until, asked_for, recoveries, want) in [
+            ("it lasts", at(1001), false, 3, true),
+            ("it is over", at(1000), false, 3, false),
+            ("the upstream has recovered", at(1001), false, 4, false),
+            (
+                "recovered, but asked for this long",
+                at(1001),
+                true,
+                4,
+                true,
+            ),
+            ("a clock was set back", at(9000), false, 3, false),
+        ] {
+            let rest = Rest {
+                until,
+                recoveries: 3,
+                asked_for,
+            };
+            let lasts = rest.lasts_until(now, recoveries);
+            assert_eq!(lasts, want.then_some(until), "{name}");
+        }
     }
 }

@@ -34,6 +34,7 @@ mod graphql;
 mod invalidate;
 mod key;
 mod label;
+mod lookout;
 mod lookup;
 mod marks;
 mod no_vary_search;
@@ -88,11 +89,12 @@ use self::{
     content::{Asking, written_as},
     control::RequestDirectives,
     fetched::{Fetched, Next, Reply, Waited},
+    lookout::Lookout,
     lookup::{Found, Reading},
     marks::Marks,
     no_vary_search::Equivalents,
     pass::only_reads,
-    plan::{Plan, plan},
+    plan::{Plan, Prospects, plan},
     status::{CacheStatus, Forward},
     storable::has_unkeyed_authorization,
 };
@@ -100,7 +102,7 @@ use crate::{
     clock::Clock,
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, upgrade::Upgrade},
+    http::{Body, Request, Response, fetch::Outlook, upgrade::Upgrade},
     observe::Outcome,
     store::{Key, Store},
 };
@@ -186,15 +188,27 @@ struct RouteCache {
     route: Arc<RouteConfig>,
     shared: Arc<Shared>,
     below: FetchService,
+    lookout: Lookout,
 }
 
 impl Cache {
-    /// A cache for this route over everything `below`.
+    /// A cache for this route over everything `below`, of which nothing is known beforehand.
     pub fn new(route: Arc<RouteConfig>, shared: Arc<Shared>, below: FetchService) -> Self {
+        Self::with_outlook(route, shared, below, Outlook::default())
+    }
+
+    /// The same where `below` fares as `outlook` says.
+    pub fn with_outlook(
+        route: Arc<RouteConfig>,
+        shared: Arc<Shared>,
+        below: FetchService,
+        outlook: Outlook,
+    ) -> Self {
         Self(Arc::new(RouteCache {
             route,
             shared,
             below,
+            lookout: Lookout::new(outlook),
         }))
     }
 
@@ -407,19 +421,19 @@ impl RouteCache {
     }
 
     fn plan(&self, found: Option<&Found>, wishes: &RequestDirectives) -> Plan {
-        let resting = || {
-            found.is_some_and(|found| {
-                self.shared
-                    .marks
-                    .is_resting(&found.key, self.shared.clock.now())
-            })
-        };
         let verdict = found.and_then(|found| found.verdict.as_ref());
-        // The mark is looked up only where it could matter: not for a plain fresh hit.
-        match plan(verdict, wishes, false) {
+        // Mark and outlook are looked at only where they could matter: not for a plain fresh hit.
+        match plan(verdict, wishes, Prospects::default()) {
             Plan::Serve { refresh: false } => Plan::Serve { refresh: false },
-            _ => plan(verdict, wishes, resting()),
+            _ => plan(verdict, wishes, self.prospects(found)),
         }
+    }
+
+    /// What this request may expect of the upstream.
+    fn prospects(&self, found: Option<&Found>) -> Prospects {
+        let shared = &self.shared;
+        let rest = found.and_then(|found| shared.marks.rest_of(&found.key));
+        self.lookout.prospects(rest, shared.clock.now())
     }
 
     /// An answer that needs no upstream.
@@ -536,6 +550,10 @@ impl RouteCache {
         waited: Waited,
         status: CacheStatus,
     ) -> Next {
+        if matches!(waited, Waited::TooSlow) && !status.collapsed {
+            // Said once for each fetch, by whoever started it.
+            self.lookout.waited_in_vain();
+        }
         if let Waited::Reply(Reply::Shared(fetched)) = &waited
             && status.collapsed
             && let Some(next) = self.overtaken(parts, fetched)

@@ -1,6 +1,7 @@
 //! What to do about a request, given what is stored: answer, answer and refresh behind, ask, or refuse.
 //!
-//! Pure. The states of DESIGN.md section 4 meet the request's own directives (RFC 9111 5.2.1) here.
+//! Pure. The states of DESIGN.md section 4 meet the request's own directives (RFC 9111 5.2.1) here, and what is known of
+//! the upstream: whoever has a usable copy waits only where waiting is likely to bring something better.
 
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub(super) enum Why {
     State,
     /// The key has a cool-down after a failed refresh: nobody asks meanwhile.
     Resting,
+    /// Waiting is in vain at the moment: the copy answers at once, and somebody finds out behind it.
+    InVain(InVain),
+    /// The key's last refresh failed and the upstream has recovered since: one request waits for what is new.
+    Recovered,
     /// The client wants it asked about.
     Unsatisfied(Wish),
     /// The client welcomes a stale response (`max-stale`, RFC 9111 5.2.1.2).
@@ -49,19 +54,43 @@ pub(super) enum Wish {
     MaxAge,
 }
 
-/// Decides. `resting`: the key has a cool-down after a failed refresh.
-pub(super) fn plan(verdict: Option<&Verdict>, wishes: &RequestDirectives, resting: bool) -> Plan {
-    plan_and_why(verdict, wishes, resting).0
+/// Why nobody with a usable copy waits for the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InVain {
+    /// Its breaker is open or half-open: what gets through is a probe.
+    Unwell,
+    /// Those who waited last waited for `stale_after` and got nothing.
+    TooSlow,
+}
+
+/// What is known of the upstream and of the last refresh of this key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Prospects {
+    /// The key has a cool-down after a failed refresh.
+    pub(super) resting: bool,
+    /// Waiting for an answer is in vain.
+    pub(super) in_vain: Option<InVain>,
+    /// The key's last refresh failed, and the upstream was found recovered since.
+    pub(super) recovered: bool,
+}
+
+/// Decides.
+pub(super) fn plan(
+    verdict: Option<&Verdict>,
+    wishes: &RequestDirectives,
+    prospects: Prospects,
+) -> Plan {
+    plan_and_why(verdict, wishes, prospects).0
 }
 
 /// The same with what decided.
 pub(super) fn plan_and_why(
     verdict: Option<&Verdict>,
     wishes: &RequestDirectives,
-    resting: bool,
+    prospects: Prospects,
 ) -> (Plan, Why) {
     let (plan, why) = match verdict {
-        Some(verdict) => by_state(verdict, wishes, resting),
+        Some(verdict) => by_state(verdict, wishes, prospects),
         None => (Plan::Ask, Why::Nothing),
     };
     if !wishes.only_if_cached {
@@ -74,9 +103,12 @@ pub(super) fn plan_and_why(
     (plan, why)
 }
 
-fn by_state(verdict: &Verdict, wishes: &RequestDirectives, resting: bool) -> (Plan, Why) {
+fn by_state(verdict: &Verdict, wishes: &RequestDirectives, prospects: Prospects) -> (Plan, Why) {
     const SERVE: Plan = Plan::Serve { refresh: false };
-    if resting && verdict.is_last_known_good() && verdict.state >= State::StaleWhileRevalidate {
+    const REFRESH: Plan = Plan::Serve { refresh: true };
+    let resting = prospects.resting;
+    let stands_in = verdict.is_last_known_good() && verdict.state >= State::StaleWhileRevalidate;
+    if resting && stands_in {
         return (SERVE, Why::Resting);
     }
     if let Some(wish) = unsatisfied(verdict, wishes) {
@@ -87,13 +119,19 @@ fn by_state(verdict: &Verdict, wishes: &RequestDirectives, resting: bool) -> (Pl
             (Plan::Ask, Why::Unsatisfied(wish))
         };
     }
+    if let Some(why) = prospects.in_vain.filter(|_| stands_in) {
+        return (REFRESH, Why::InVain(why));
+    }
     match verdict.state {
         State::Fresh => (SERVE, Why::State),
-        State::Early | State::StaleWhileRevalidate => {
-            (Plan::Serve { refresh: !resting }, Why::State)
+        State::Early => (Plan::Serve { refresh: !resting }, Why::State),
+        // Else the first visitor of every key would get what is old once more after an outage.
+        State::StaleWhileRevalidate if prospects.recovered && stands_in => {
+            (Plan::Ask, Why::Recovered)
         }
+        State::StaleWhileRevalidate => (Plan::Serve { refresh: !resting }, Why::State),
         State::Stale if verdict.stale_allowed && welcomes_stale(verdict, wishes) => {
-            (Plan::Serve { refresh: true }, Why::Welcome)
+            (REFRESH, Why::Welcome)
         }
         State::Stale | State::Gone => (Plan::Ask, Why::State),
     }
@@ -279,7 +317,178 @@ mod tests {
                 Plan::Unsatisfiable,
             ),
         ] {
-            assert_eq!(plan(verdict.as_ref(), &wishes, resting), want, "{name}");
+            let prospects = Prospects {
+                resting,
+                ..Prospects::default()
+            };
+            assert_eq!(plan(verdict.as_ref(), &wishes, prospects), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_a_copy_waits_only_where_that_is_likely_to_help() {
+        let none = RequestDirectives::default();
+        let no_cache = RequestDirectives {
+            no_cache: true,
+            ..none
+        };
+        let unwell = Prospects {
+            in_vain: Some(InVain::Unwell),
+            ..Prospects::default()
+        };
+        let slow = Prospects {
+            in_vain: Some(InVain::TooSlow),
+            ..Prospects::default()
+        };
+        let recovered = Prospects {
+            recovered: true,
+            ..Prospects::default()
+        };
+        let fresh = verdict(State::Fresh, 5);
+        let early = verdict(State::Early, 9);
+        let swr = verdict(State::StaleWhileRevalidate, 15);
+        let stale = verdict(State::Stale, 90);
+        let forbidden = Verdict {
+            stale_allowed: false,
+            ..stale
+        };
+        let gone = verdict(State::Gone, 900);
+        for (name, verdict, wishes, prospects, want, why) in [
+            (
+                "unwell, fresh: a hit like any",
+                fresh,
+                none,
+                unwell,
+                SERVE,
+                Why::State,
+            ),
+            (
+                "unwell, early: refreshed as ever",
+                early,
+                none,
+                unwell,
+                REFRESH,
+                Why::State,
+            ),
+            (
+                "unwell, within the window: a probe goes on behind",
+                swr,
+                none,
+                unwell,
+                REFRESH,
+                Why::InVain(InVain::Unwell),
+            ),
+            (
+                "unwell, stale: nobody waits for the probe",
+                stale,
+                none,
+                unwell,
+                REFRESH,
+                Why::InVain(InVain::Unwell),
+            ),
+            (
+                "unwell, stale and forbidden: there is nothing else",
+                forbidden,
+                none,
+                unwell,
+                Plan::Ask,
+                Why::State,
+            ),
+            (
+                "unwell, gone: there is nothing else",
+                gone,
+                none,
+                unwell,
+                Plan::Ask,
+                Why::State,
+            ),
+            (
+                "unwell, and the client insists",
+                stale,
+                no_cache,
+                unwell,
+                Plan::Ask,
+                Why::Unsatisfied(Wish::NoCache),
+            ),
+            (
+                "unwell and resting: not even a probe",
+                stale,
+                none,
+                Prospects {
+                    resting: true,
+                    ..unwell
+                },
+                SERVE,
+                Why::Resting,
+            ),
+            (
+                "too slow, stale: the slow answer is for those who come later",
+                stale,
+                none,
+                slow,
+                REFRESH,
+                Why::InVain(InVain::TooSlow),
+            ),
+            (
+                "recovered, fresh: a hit like any",
+                fresh,
+                none,
+                recovered,
+                SERVE,
+                Why::State,
+            ),
+            (
+                "recovered, within the window: the first one waits",
+                swr,
+                none,
+                recovered,
+                Plan::Ask,
+                Why::Recovered,
+            ),
+            (
+                "recovered, stale: asked as ever",
+                stale,
+                none,
+                recovered,
+                Plan::Ask,
+                Why::State,
+            ),
+            (
+                "recovered, and unwell again",
+                swr,
+                none,
+                Prospects {
+                    recovered: true,
+                    ..unwell
+                },
+                REFRESH,
+                Why::InVain(InVain::Unwell),
+            ),
+            (
+                "recovered, but slow",
+                swr,
+                none,
+                Prospects {
+                    recovered: true,
+                    ..slow
+                },
+                REFRESH,
+                Why::InVain(InVain::TooSlow),
+            ),
+            (
+                "recovered, and resting as the upstream asked",
+                swr,
+                none,
+                Prospects {
+                    resting: true,
+                    ..recovered
+                },
+                SERVE,
+                Why::Resting,
+            ),
+        ] {
+            let got = plan_and_why(Some(&verdict), &wishes, prospects);
+            assert_eq!(got, (want, why), "{name}");
         }
     }
 }

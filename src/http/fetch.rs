@@ -127,6 +127,66 @@ impl Judge {
     }
 }
 
+/// How an upstream fares, as far as whoever decides about asking it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// It is asked as usual: its breaker is closed.
+    pub well: bool,
+    /// How often it has been found recovered (its breaker closed after it had opened). Never goes back.
+    pub recoveries: u64,
+}
+
+impl Default for Condition {
+    /// Well from the start.
+    fn default() -> Self {
+        Self {
+            well: true,
+            recoveries: 0,
+        }
+    }
+}
+
+/// The latest [`Condition`] of an upstream. Cheap to ask: it is asked for every answer that is not fresh.
+#[derive(Clone)]
+pub struct Outlook(Arc<dyn Fn() -> Condition + Send + Sync>);
+
+impl Outlook {
+    /// What `condition` says, which must neither wait nor lock.
+    pub fn new(condition: impl Fn() -> Condition + Send + Sync + 'static) -> Self {
+        Self(Arc::new(condition))
+    }
+
+    /// Well where both are, recovered whenever either did.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::new(move || {
+            let (one, other) = (self.now(), other.now());
+            Condition {
+                well: one.well && other.well,
+                recoveries: one.recoveries + other.recoveries,
+            }
+        })
+    }
+
+    /// The condition at this moment.
+    pub fn now(&self) -> Condition {
+        (self.0)()
+    }
+}
+
+impl Default for Outlook {
+    /// Always well.
+    fn default() -> Self {
+        Self::new(Condition::default)
+    }
+}
+
+impl fmt::Debug for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outlook").field(&self.now()).finish()
+    }
+}
+
 /// This request only reads, whatever its method may do elsewhere: the route says so. It may be repeated as a GET may. A
 /// request extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -357,7 +357,7 @@ fn bad_value(key: &str, value: &str, expected: &str) -> BreakError {
 }
 
 fn kinds() -> Vec<&'static str> {
-    KINDS.iter().map(|(name, _)| *name).collect()
+    Fault::kinds().collect()
 }
 
 /// The keys `kind` takes; a flap also takes those of the fault inside it.

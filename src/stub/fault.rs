@@ -117,6 +117,11 @@ pub(crate) const KINDS: &[(&str, &[&str])] = &[
 // --- Fault ---
 
 impl Fault {
+    /// The names of all kinds, for tables that must miss none.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|(name, _)| *name)
+    }
+
     /// An error answer without `Retry-After`.
     pub fn status(status: StatusCode) -> Self {
         Self::Status {

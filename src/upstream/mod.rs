@@ -16,6 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     clock::Clock,
     config::UpstreamConfig,
+    http::fetch::Outlook,
     resilience::{
         AttemptLayer, BreakerLayer, BulkheadLayer, DeadlineLayer, Events, RetryLayer,
         StatsSnapshot, UpstreamStats, breaker::BreakerSnapshot,
@@ -168,6 +169,11 @@ impl Upstream {
     /// The upstream's breaker.
     pub fn breaker_layer(&self) -> BreakerLayer {
         self.breaker.clone()
+    }
+
+    /// How it fares, for whoever decides about asking it.
+    pub fn outlook(&self) -> Outlook {
+        self.breaker.outlook()
     }
 
     /// The upstream's compartment.

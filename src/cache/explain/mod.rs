@@ -99,7 +99,8 @@ impl RouteCache {
             variants,
             purged: stored.and_then(|stored| shared.purges.mode_of(stored, &route.upstream.name)),
             alone: self.alone(&wishes, headers, &found.key),
-            resting_until: shared.marks.resting_until(&found.key, now),
+            prospects: self.prospects(Some(found)),
+            resting_until: shared.marks.rest_of(&found.key).map(|rest| rest.until),
             now,
         };
         Explanation {

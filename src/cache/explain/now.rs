@@ -18,7 +18,7 @@ use crate::{
         fetch::{asks_for_part, response_in},
         freshness::{State, Verdict},
         lookup::spread,
-        plan::{Plan, Why, Wish, plan_and_why},
+        plan::{InVain, Plan, Why, Wish, plan_and_why},
         range, validate,
     },
     config::RouteConfig,
@@ -35,7 +35,7 @@ pub(super) fn now_shown(seen: &Seen<'_>) -> NowShown {
     }
     let usable = seen.usable();
     let verdict = usable.as_ref().map(|(_, verdict)| verdict);
-    let (plan, why) = plan_and_why(verdict, &seen.wishes, seen.resting_until.is_some());
+    let (plan, why) = plan_and_why(verdict, &seen.wishes, seen.prospects);
     let mut reasons = vec![reason(seen, verdict, why)];
     if seen.answers_by_another_query() {
         let what = "what is stored for another query answers: its `No-Vary-Search` says that they mean the same";
@@ -143,6 +143,16 @@ fn reason(seen: &Seen<'_>, verdict: Option<&Verdict>, why: Why) -> Reason {
             );
             Reason::set(what, by_policy(seen.route, "cool_down"))
         }
+        (Why::InVain(InVain::Unwell), Some(_)) => Reason::plain(
+            "the breaker of its upstream is not closed: the copy answers at once, and what is asked behind it is a probe",
+        ),
+        (Why::InVain(InVain::TooSlow), Some(_)) => {
+            let what = "those who asked last waited for `stale_after` and got nothing: the copy answers at once";
+            Reason::set(what, by_policy(seen.route, "stale_after"))
+        }
+        (Why::Recovered, Some(_)) => Reason::plain(
+            "its last refresh failed, and the upstream has recovered since: what is new is waited for",
+        ),
         (Why::Unsatisfied(wish), Some(_)) => {
             let (what, rule) = match wish {
                 Wish::NoCache => ("the client says `no-cache`", "RFC 9111 5.2.1.4"),

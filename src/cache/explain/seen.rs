@@ -10,6 +10,7 @@ use crate::{
         entry::StoredResponse,
         freshness::{State, Verdict},
         lookup::{Found, spread},
+        plan::Prospects,
         purge::{Mode, purged},
     },
     clock::Timestamp,
@@ -47,6 +48,9 @@ pub(super) struct Seen<'s> {
     /// The purge that covers it.
     pub(super) purged: Option<Mode>,
     pub(super) alone: Option<Alone>,
+    /// What it may expect of the upstream.
+    pub(super) prospects: Prospects,
+    /// When the cool-down of its key ends or ended.
     pub(super) resting_until: Option<Timestamp>,
     pub(super) now: Timestamp,
 }

@@ -8,8 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::*;
 use crate::{
     cache::{
-        Alone, Facts, Labels, StoredResponse, control::RequestDirectives, lookup::Found,
-        purge::Mode, storable::NotStored,
+        Alone, Facts, Labels, StoredResponse,
+        control::RequestDirectives,
+        lookup::Found,
+        plan::{InVain, Prospects},
+        purge::Mode,
+        storable::NotStored,
     },
     clock::Timestamp,
     config::{self, FixedEnv, RouteConfig},
@@ -46,6 +50,7 @@ struct Case {
     /// Age in seconds, fields, status.
     stored: Option<(u64, Fields, u16)>,
     resting: bool,
+    prospects: Prospects,
     purged: Option<Mode>,
     alone: Option<Alone>,
 }
@@ -58,6 +63,7 @@ impl Case {
             request,
             stored: stored.map(|(age, fields)| (age, fields, 200)),
             resting: false,
+            prospects: Prospects::default(),
             purged: None,
             alone: None,
         }
@@ -104,6 +110,10 @@ impl Case {
             variants: None,
             purged: self.purged,
             alone: self.alone,
+            prospects: Prospects {
+                resting: self.resting,
+                ..self.prospects
+            },
             resting_until: self.resting.then(|| NOW.after(Duration::from_secs(1))),
             now: NOW,
         })
@@ -352,6 +362,50 @@ fn a_resting_key_answers_what_it_has() {
         "a refresh failed or brought nothing to store a moment ago: the key rests until 2027-01-15T08:00:01Z \
          policy.p.cool_down (default)"
     );
+}
+
+#[test]
+fn why_nobody_waits_and_why_somebody_does_is_told() {
+    let swr = "max-age=60, stale-while-revalidate=600";
+    for (name, control, prospects, want, want_why) in [
+        (
+            "the breaker is not closed",
+            "max-age=60",
+            Prospects {
+                in_vain: Some(InVain::Unwell),
+                ..Prospects::default()
+            },
+            "serve_and_refresh",
+            "the breaker of its upstream is not closed: the copy answers at once, and what is asked behind it is a probe",
+        ),
+        (
+            "the last ones waited in vain",
+            "max-age=60",
+            Prospects {
+                in_vain: Some(InVain::TooSlow),
+                ..Prospects::default()
+            },
+            "serve_and_refresh",
+            "those who asked last waited for `stale_after` and got nothing: the copy answers at once \
+             policy.p.stale_after (default)",
+        ),
+        (
+            "recovered since",
+            swr,
+            Prospects {
+                recovered: true,
+                ..Prospects::default()
+            },
+            "ask",
+            "its last refresh failed, and the upstream has recovered since: what is new is waited for",
+        ),
+    ] {
+        let mut case = Case::new("", vec![], Some((170, vec![("cache-control", control)])));
+        case.prospects = prospects;
+        let now = case.explained().now;
+        assert_eq!(now.plan, want, "{name}");
+        assert_eq!(text(&now.why[0]), want_why, "{name}");
+    }
 }
 
 #[test]

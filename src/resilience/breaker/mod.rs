@@ -27,7 +27,11 @@ use crate::{
     chance,
     config::UpstreamConfig,
     failure::{Cause, Failure, Sent},
-    http::{Request, Response},
+    http::{
+        Request, Response,
+        fetch::{Condition, Outlook},
+    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 mod state;
@@ -47,6 +51,8 @@ struct Shared {
     state: Mutex<BreakerState>,
     events: Events,
     stats: Arc<UpstreamStats>,
+    /// The [`Condition`] after the latest decision: twice the recoveries, and one where it is not closed.
+    condition: AtomicU64,
 }
 
 impl BreakerLayer {
@@ -58,7 +64,20 @@ impl BreakerLayer {
             state: Mutex::new(state),
             events,
             stats,
+            condition: AtomicU64::new(0),
         }))
+    }
+
+    /// How the upstream fares, without the lock.
+    pub fn outlook(&self) -> Outlook {
+        let shared = Arc::clone(&self.0);
+        Outlook::new(move || {
+            let packed = shared.condition.load(Ordering::Relaxed);
+            Condition {
+                well: packed & 1 == 0,
+                recoveries: packed >> 1,
+            }
+        })
     }
 
     /// The state now.
@@ -86,9 +105,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Decides under the lock, and shows what came of it before the next decision.
+    fn decide<T>(&self, decision: impl FnOnce(&mut BreakerState) -> T) -> T {
+        let mut state = self.state();
+        let decided = decision(&mut state);
+        let packed = state.recoveries() << 1 | u64::from(state.phase() != Phase::Closed);
+        self.condition.store(packed, Ordering::Relaxed);
+        decided
+    }
+
     fn try_admit(self: &Arc<Self>, progress: Option<Progress>) -> Result<Guard, Refused> {
         let now = Instant::now();
-        let (admitted, change) = self.state().try_admit(now);
+        let (admitted, change) = self.decide(|state| state.try_admit(now));
         self.tell(change);
         Ok(Guard {
             ticket: Some(admitted?),
@@ -99,14 +127,13 @@ impl Shared {
     }
 
     fn finish(&self, ticket: Ticket, outcome: Outcome) {
-        let change = self
-            .state()
-            .finish(ticket, outcome, Instant::now(), chance::fraction());
+        let change =
+            self.decide(|state| state.finish(ticket, outcome, Instant::now(), chance::fraction()));
         self.tell(change);
     }
 
     fn body_broke(&self) {
-        let change = self.state().body_broke(Instant::now(), chance::fraction());
+        let change = self.decide(|state| state.body_broke(Instant::now(), chance::fraction()));
         self.tell(change);
     }
 

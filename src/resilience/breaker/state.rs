@@ -141,6 +141,8 @@ pub struct BreakerState {
     run: u32,
     /// Edge of the next rest.
     next_rest: Duration,
+    /// How often it has closed after it had opened.
+    recoveries: u64,
 }
 
 impl BreakerState {
@@ -153,7 +155,22 @@ impl BreakerState {
             window: Window::new(config.window, now),
             run: 0,
             next_rest: config.open_for.min(config.open_for_max),
+            recoveries: 0,
         }
+    }
+
+    /// Its phase; an open one whose rest is over is still open until somebody asks.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Closed => Phase::Closed,
+            State::Open { .. } => Phase::Open,
+            State::HalfOpen { .. } => Phase::HalfOpen,
+        }
+    }
+
+    /// How often it has closed after it had opened.
+    pub fn recoveries(&self) -> u64 {
+        self.recoveries
     }
 
     /// Asks for leave to make a call. The first one after the rest half-opens the breaker.
@@ -316,6 +333,7 @@ impl BreakerState {
 
     fn close(&mut self, now: Instant) -> BreakerChange {
         self.enter(State::Closed);
+        self.recoveries += 1;
         self.window = Window::new(self.config.window, now);
         self.run = 0;
         self.next_rest = self.config.open_for.min(self.config.open_for_max);
