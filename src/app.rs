@@ -205,6 +205,21 @@ impl App {
         &self.metrics
     }
 
+    /// What answers requests, for those who bring them without a connection.
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// The upstreams, in the order of the config.
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.report.upstreams
+    }
+
+    /// What has been raised.
+    pub fn alerts(&self) -> &Alerts {
+        &self.report.alerts
+    }
+
     /// The store, for those who wait until something is durable.
     pub fn store(&self) -> &Store<cache::Entry> {
         &self.store

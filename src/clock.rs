@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch.
 #[derive(
@@ -80,7 +81,7 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// Where shells read the time. Tests hold a manual one.
+/// Where shells read the time. Tests hold a manual one, a simulation that of its runtime.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The system's wall clock.
@@ -88,6 +89,8 @@ pub enum Clock {
     System,
     /// Stands still until it is moved. Clones share the time.
     Manual(Arc<AtomicU64>),
+    /// Moves with the clock of the tokio runtime, which a simulation pauses: this time, since then.
+    Runtime(Timestamp, Instant),
 }
 
 impl Clock {
@@ -96,11 +99,17 @@ impl Clock {
         Self::Manual(Arc::new(AtomicU64::new(now.as_millis())))
     }
 
+    /// A clock that shows `now` and from then on moves with the runtime's, whose waits it agrees with.
+    pub fn of_runtime(now: Timestamp) -> Self {
+        Self::Runtime(now, Instant::now())
+    }
+
     /// The current time.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => SystemTime::now().into(),
             Self::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::Acquire)),
+            Self::Runtime(start, since) => start.after(since.elapsed()),
         }
     }
 
@@ -130,5 +139,12 @@ mod tests {
         assert_eq!(earlier.since(later), Duration::ZERO);
         assert_eq!(later.since(earlier), Duration::from_secs(10));
         assert_eq!(Timestamp::NEVER.after(Duration::MAX), Timestamp::NEVER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_of_the_runtime_moves_with_its_waits() {
+        let clock = Clock::of_runtime(Timestamp::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(clock.now(), Timestamp::from_millis(11_500));
     }
 }

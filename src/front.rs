@@ -20,7 +20,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -31,6 +30,7 @@ use http::{
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tower::Service;
 
 use crate::{

@@ -1,4 +1,4 @@
-//! Coalescing: one fetch per key; everybody else waits for its outcome, woken on completion.
+//! Coalescing: one fetch per key; everybody else waits for its outcome, woken on completion in the order of their coming.
 //!
 //! The leader's fetch runs in a task of its own: no client's connection owns it. A flight stays joinable until its guard
 //! is dropped, which the fetch does once the outcome is in the store or there is none.
@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::store::Key;
 
@@ -34,10 +34,11 @@ pub(super) struct Flights<T> {
 /// One fetch under way. `T` is its outcome, cheap to clone.
 pub(super) struct Flight<T> {
     started: Instant,
-    progress: watch::Sender<Progress<T>>,
+    progress: Mutex<Progress<T>>,
+    /// Woken once it is no longer under way.
+    ended: Notify,
 }
 
-#[derive(Clone)]
 enum Progress<T> {
     UnderWay,
     Published(T),
@@ -74,7 +75,8 @@ impl<T: Clone> Flights<T> {
                 };
                 let flight = Arc::new(Flight {
                     started: Instant::now(),
-                    progress: watch::Sender::new(Progress::UnderWay),
+                    progress: Mutex::new(Progress::UnderWay),
+                    ended: Notify::new(),
                 });
                 free.insert(Arc::clone(&flight));
                 Joined::Leader(Guard {
@@ -114,12 +116,23 @@ impl<T: Clone> Flight<T> {
 
     /// The outcome, as soon as there is one; `None` if the fetch was given up without.
     pub(super) async fn outcome(&self) -> Option<T> {
-        let mut progress = self.progress.subscribe();
-        let ended = |progress: &Progress<T>| !matches!(progress, Progress::UnderWay);
-        match &*progress.wait_for(ended).await.ok()? {
-            Progress::Published(outcome) => Some(outcome.clone()),
-            Progress::UnderWay | Progress::GivenUp => None,
+        loop {
+            // Made before the look: it is woken by an end that comes between.
+            let ended = self.ended.notified();
+            match &*self.progress() {
+                Progress::Published(outcome) => return Some(outcome.clone()),
+                Progress::GivenUp => return None,
+                Progress::UnderWay => {}
+            }
+            ended.await;
         }
+    }
+}
+
+impl<T> Flight<T> {
+    fn progress(&self) -> MutexGuard<'_, Progress<T>> {
+        // One value that is only ever replaced: a panic elsewhere has not broken it.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,9 +147,8 @@ pub(super) struct Guard<T> {
 impl<T> Guard<T> {
     /// Wakes every waiter with this outcome. The flight can still be joined until the guard is dropped.
     pub(super) fn publish(&self, outcome: T) {
-        self.flight
-            .progress
-            .send_replace(Progress::Published(outcome));
+        *self.flight.progress() = Progress::Published(outcome);
+        self.flight.ended.notify_waiters();
     }
 
     /// The flight, for the leader's own waiting.
@@ -148,13 +160,12 @@ impl<T> Guard<T> {
 impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
         self.flights.shard(&self.key).remove(&self.key);
-        self.flight.progress.send_if_modified(|progress| {
-            let given_up = matches!(progress, Progress::UnderWay);
-            if given_up {
-                *progress = Progress::GivenUp;
-            }
-            given_up
-        });
+        let mut progress = self.flight.progress();
+        if matches!(*progress, Progress::UnderWay) {
+            *progress = Progress::GivenUp;
+            drop(progress);
+            self.flight.ended.notify_waiters();
+        }
     }
 }
 

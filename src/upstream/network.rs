@@ -116,6 +116,8 @@ pub(super) async fn race(
         }
         let is_last = waiting.len() == 0;
         tokio::select! {
+            // In this order, so that a simulation can repeat it: a connection before another attempt.
+            biased;
             Some((address, result)) = racing.next() => match result {
                 Ok(stream) => {
                     losers.retain(|loser| *loser != address);
