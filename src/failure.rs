@@ -131,6 +131,16 @@ pub enum Sent {
     MayHaveActed,
 }
 
+impl Sent {
+    /// The word for it in `Proxy-Status`, logs, metrics and problem details: snake_case, a closed set.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::MayHaveActed => "may_have_acted",
+        }
+    }
+}
+
 /// The upstream's own error response, kept so that it can be passed on where nothing better exists.
 #[derive(Clone, Debug)]
 pub struct UpstreamAnswer {

@@ -326,6 +326,7 @@ impl Front {
                 upstream: route.map(|route| &*route.upstream.name),
                 cause: note.cause,
                 attempts: note.attempts,
+                sent: note.sent,
                 age: note.age,
                 bytes: response.body().exact_len(),
                 took,

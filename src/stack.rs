@@ -22,17 +22,19 @@ pub fn route_stack(
     upstream: &Upstream,
     metrics: &Metrics,
 ) -> Arc<Mounted> {
+    let metrics = metrics.route(&route.name);
     Arc::new(Mounted {
         route: Arc::clone(route),
         // Fresh: answered here. Stale: answered here, refreshed below. Failure below: stale again.
-        cache: Cache::with_outlook(
+        cache: Cache::counted(
             Arc::clone(route),
             Arc::clone(shared),
             fetch_stack(route, upstream),
             // Above the breaker, but not blind: whoever has a copy does not wait for a probe.
             upstream.outlook(),
+            metrics.clone(),
         ),
-        metrics: metrics.route(&route.name),
+        metrics,
     })
 }
 

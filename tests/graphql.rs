@@ -72,7 +72,7 @@ async fn errors_behind_a_200_never_take_the_place_of_a_good_copy() {
         );
         assert_eq!(
             stale.field("proxy-status"),
-            "larder; received-status=200",
+            "larder; received-status=200; details=\"graphql_errors; attempts=1; sent=may_have_acted\"",
             "{name}"
         );
     }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use super::{
     entry::StoredResponse,
     freshness::Verdict,
+    pass::only_reads,
     range::{self, Cut},
     status::{CacheStatus, append_proxy_status, set_age},
     validate::{into_not_modified, is_not_modified},
@@ -17,8 +18,13 @@ use super::{
 use crate::{
     chance,
     config::RouteConfig,
-    failure::{Cause, Failure},
-    http::{Body, Response, fetch::Reads, method::is_query, problem::Problem},
+    failure::{Cause, Failure, Sent},
+    http::{
+        Body, Response,
+        fetch::Reads,
+        method::{is_idempotent, is_query},
+        problem::{Problem, Write},
+    },
     observe::Outcome,
 };
 
@@ -33,6 +39,8 @@ pub struct Note {
     pub attempts: u32,
     /// What failed behind it.
     pub cause: Option<Cause>,
+    /// How far the request got that failed; says nothing without a `cause`.
+    pub sent: Sent,
 }
 
 impl Note {
@@ -43,6 +51,7 @@ impl Note {
             age: None,
             attempts: 0,
             cause: None,
+            sent: Sent::Nothing,
         }
     }
 }
@@ -151,6 +160,7 @@ pub(super) fn from_failure(
         age: None,
         attempts: failure.attempts(),
         cause: Some(failure.cause()),
+        sent: failure.sent(),
     };
     let cache_status = CacheStatus {
         forward_status: failure.answer().map(|answer| answer.status),
@@ -238,8 +248,17 @@ fn without_copy(
     let response = problem(route, request, status)
         .detail(words(failure.cause()))
         .retry_after(failure.retry_after())
+        .write(written(request, failure))
         .response(&request.method, &request.headers);
     (response, Outcome::Error, failure.cause().as_str())
+}
+
+/// What a request that was to change something is told about how far it got.
+fn written(request: &Parts, failure: &Failure) -> Option<Write> {
+    (!only_reads(request)).then(|| Write {
+        sent: failure.sent(),
+        idempotent: is_idempotent(&request.method),
+    })
 }
 
 /// The answer where the client forbids asking and nothing stored may be used (RFC 9111 5.2.1.7).

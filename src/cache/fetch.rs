@@ -462,6 +462,7 @@ impl Fetch {
     /// The upstream gave nothing usable: the key rests, and everybody who waits learns why. The upstream's own error
     /// response goes to others only if nothing about it was meant for the one who asked.
     async fn fail(mut self, failure: Failure) {
+        let failure = self.cache.counted(failure);
         self.rest_key(Some(&failure));
         self.remember(&failure).await;
         let request = &self.parts.headers;

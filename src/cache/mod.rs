@@ -103,7 +103,7 @@ use crate::{
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
     http::{Body, Request, Response, fetch::Outlook, upgrade::Upgrade},
-    observe::Outcome,
+    observe::{Outcome, RouteMetrics},
     store::{Key, Store},
 };
 
@@ -189,26 +189,30 @@ struct RouteCache {
     shared: Arc<Shared>,
     below: FetchService,
     lookout: Lookout,
+    metrics: RouteMetrics,
 }
 
 impl Cache {
-    /// A cache for this route over everything `below`, of which nothing is known beforehand.
+    /// A cache for this route over everything `below`, of which nothing is known beforehand; nobody counts its failures.
     pub fn new(route: Arc<RouteConfig>, shared: Arc<Shared>, below: FetchService) -> Self {
-        Self::with_outlook(route, shared, below, Outlook::default())
+        let (outlook, metrics) = (Outlook::default(), RouteMetrics::detached());
+        Self::counted(route, shared, below, outlook, metrics)
     }
 
-    /// The same where `below` fares as `outlook` says.
-    pub fn with_outlook(
+    /// The same where `below` fares as `outlook` says, and `metrics` count what fetches end with.
+    pub fn counted(
         route: Arc<RouteConfig>,
         shared: Arc<Shared>,
         below: FetchService,
         outlook: Outlook,
+        metrics: RouteMetrics,
     ) -> Self {
         Self(Arc::new(RouteCache {
             route,
             shared,
             below,
             lookout: Lookout::new(outlook),
+            metrics,
         }))
     }
 
@@ -564,8 +568,12 @@ impl RouteCache {
         let copy_instead = || self.stale_instead(parts, found, status);
         match waited {
             Waited::TooSlow => copy_instead().map_or(Next::Alone, Next::Answered),
-            Waited::GivenUp => Next::Failed(Failure::new(Cause::Internal, Sent::MayHaveActed)),
-            Waited::Overloaded => Next::Failed(Failure::new(Cause::Overloaded, Sent::Nothing)),
+            Waited::GivenUp => {
+                Next::Failed(self.counted(Failure::new(Cause::Internal, Sent::MayHaveActed)))
+            }
+            Waited::Overloaded => {
+                Next::Failed(self.counted(Failure::new(Cause::Overloaded, Sent::Nothing)))
+            }
             Waited::Reply(Reply::Own(own)) => Next::Answered(own.into_answer(parts, status)),
             Waited::Reply(Reply::Reading(streaming, body)) => Next::Answered(
                 copy_instead().unwrap_or_else(|| streaming.answer(parts, body, status)),
@@ -595,6 +603,12 @@ impl RouteCache {
                 },
             },
         }
+    }
+
+    /// This failure, counted: where it came about, not where somebody learns of it.
+    fn counted(&self, failure: Failure) -> Failure {
+        self.metrics.failed(&self.route.upstream.name, &failure);
+        failure
     }
 
     /// The usable copy, while the fetch goes on behind.

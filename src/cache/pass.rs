@@ -45,7 +45,7 @@ impl RouteCache {
     pub(super) async fn pass(self: &Arc<Self>, parts: Parts, body: Body, why: Forward) -> Answer {
         let status = CacheStatus::forwarded(why);
         let Some(_permit) = self.shared.flights.permit() else {
-            let failure = Failure::new(Cause::Overloaded, Sent::Nothing);
+            let failure = self.counted(Failure::new(Cause::Overloaded, Sent::Nothing));
             return answer::from_failure(&self.route, &parts, None, &failure, status);
         };
         let mut request = Request::from_parts(parts.clone(), body);
@@ -62,7 +62,10 @@ impl RouteCache {
         });
         request.extensions_mut().insert(context);
         match self.below.clone().oneshot(request).await {
-            Err(failure) => answer::from_failure(&self.route, &parts, None, &failure, status),
+            Err(failure) => {
+                let failure = self.counted(failure);
+                answer::from_failure(&self.route, &parts, None, &failure, status)
+            }
             Ok(mut response) => {
                 // What it switches to is for this client's connection (`upstream/client.rs` has looked at it).
                 if response.status() != StatusCode::SWITCHING_PROTOCOLS {

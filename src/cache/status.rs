@@ -2,7 +2,7 @@
 //!
 //! Pure. `Cache-Status` is appended after the members of caches nearer the origin, as RFC 9211 2 orders.
 
-use std::{io::Write, time::Duration};
+use std::{fmt::Write as _, io::Write as _, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -136,15 +136,25 @@ pub(super) fn set_age(headers: &mut HeaderMap, age: Duration) {
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
 }
 
-/// Appends our `Proxy-Status` member for a failure behind this answer. Names no upstream and no detail an outsider
-/// should not see.
+/// Appends our `Proxy-Status` member for a failure behind this answer: what RFC 9209 has a word for, and as `details` the
+/// words of the log and the metrics. Names no upstream and no detail an outsider should not see.
 pub(super) fn append_proxy_status(headers: &mut HeaderMap, failure: &Failure) {
-    let member = match (failure.cause(), failure.cause().proxy_status_error()) {
-        (Cause::Status(status), _) => format!("larder; received-status={}", status.as_u16()),
-        (Cause::GraphqlErrors, _) => "larder; received-status=200".to_owned(),
-        (_, Some(error)) => format!("larder; error={error}"),
-        (_, None) => "larder".to_owned(),
+    let mut member = "larder".to_owned();
+    // Writing into a string cannot fail.
+    let _ = match (failure.cause(), failure.cause().proxy_status_error()) {
+        (Cause::Status(status), _) => write!(member, "; received-status={}", status.as_u16()),
+        (Cause::GraphqlErrors, _) => member.write_str("; received-status=200"),
+        (_, Some(error)) => write!(member, "; error={error}"),
+        (_, None) => Ok(()),
     };
+    // An sf-string (RFC 9651 3.3.3) without a byte that would have to be escaped: three closed sets of words.
+    let _ = write!(
+        member,
+        "; details=\"{}; attempts={}; sent={}\"",
+        failure.cause().as_str(),
+        failure.attempts(),
+        failure.sent().as_str()
+    );
     if let Ok(value) = HeaderValue::try_from(member) {
         headers.append(PROXY_STATUS, value);
     }
@@ -184,6 +194,45 @@ mod tests {
             let mut headers = HeaderMap::new();
             status.append_to(&mut headers);
             assert_eq!(headers[CACHE_STATUS], want);
+        }
+    }
+
+    #[test]
+    fn a_failure_is_said_in_the_words_of_rfc9209_and_in_ours() {
+        use crate::failure::Sent::{MayHaveActed, Nothing};
+        let status = Cause::Status(StatusCode::SERVICE_UNAVAILABLE);
+        for (cause, attempts, sent, want) in [
+            (
+                Cause::ConnectRefused,
+                2,
+                Nothing,
+                "larder; error=connection_refused; details=\"connect_refused; attempts=2; sent=nothing\"",
+            ),
+            (
+                status,
+                1,
+                MayHaveActed,
+                "larder; received-status=503; details=\"status; attempts=1; sent=may_have_acted\"",
+            ),
+            (
+                Cause::GraphqlErrors,
+                3,
+                MayHaveActed,
+                "larder; received-status=200; details=\"graphql_errors; attempts=3; sent=may_have_acted\"",
+            ),
+            (
+                Cause::BreakerOpen,
+                0,
+                Nothing,
+                "larder; error=destination_unavailable; details=\"breaker_open; attempts=0; sent=nothing\"",
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            let failure = Failure::new(cause, sent)
+                .with_attempts(attempts)
+                .with_source("http://10.0.0.7:9100 is nobody's business");
+            append_proxy_status(&mut headers, &failure);
+            assert_eq!(headers[PROXY_STATUS], want);
         }
     }
 }

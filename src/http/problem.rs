@@ -9,7 +9,7 @@
 //! - The page needs nothing but itself, and every inserted text is escaped.
 //! - An answer to `HEAD` has the fields of the answer to `GET` and no content (RFC 9110 9.3.2).
 
-use std::{borrow::Cow, fmt::Write, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -19,6 +19,7 @@ use http::{
 use serde::Serialize;
 
 use super::{Body, Response};
+use crate::failure::Sent;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -42,6 +43,17 @@ pub struct Problem {
     pub message: Option<Arc<str>>,
     /// When to come back, where it is known. Rounded up to whole seconds.
     pub retry_after: Option<Duration>,
+    /// Of a request that changes something: how far it got. Default: nothing is said about it.
+    pub write: Option<Write>,
+}
+
+/// How far a request got that was to change something, and what sending it again would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// What left us.
+    pub sent: Sent,
+    /// Several of the same have the effect of one (RFC 9110 9.2.2).
+    pub idempotent: bool,
 }
 
 impl Problem {
@@ -55,6 +67,7 @@ impl Problem {
             request_id: None,
             message: None,
             retry_after: None,
+            write: None,
         }
     }
 
@@ -83,6 +96,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
+        self
+    }
+
+    /// Adds how far a request got that was to change something.
+    #[must_use]
+    pub fn write(mut self, write: Option<Write>) -> Self {
+        self.write = write;
         self
     }
 
@@ -119,11 +139,12 @@ impl Problem {
             kind: self.kind,
             title: &self.title,
             status: self.status.as_u16(),
-            detail: self.detail.as_deref(),
+            detail: self.full_detail(),
             instance: (!request_id.is_empty()).then(|| instance(&request_id)),
             request_id: (!request_id.is_empty()).then_some(&*request_id),
             message: self.message.as_deref(),
             retry_after: self.retry_after_secs(),
+            sent: self.write.map(|write| write.sent.as_str()),
         };
         serde_json::to_string(&document).expect("strings and numbers always serialise")
     }
@@ -139,12 +160,20 @@ impl Problem {
         page.push_str("</h1>\n<p>");
         push_escaped(
             &mut page,
-            self.message
-                .as_deref()
-                .unwrap_or_else(|| advice(self.status)),
+            self.message.as_deref().unwrap_or_else(|| match self.write {
+                // What to do about it follows; a general word about trying again would speak against it.
+                Some(_) => "We cannot do this at the moment. It is not your fault.",
+                None => advice(self.status),
+            }),
         );
         page.push_str("</p>\n");
-        if let Some(secs) = self.retry_after_secs() {
+        if let Some(write) = self.write {
+            page.push_str("<p>");
+            push_escaped(&mut page, write.sentences());
+            page.push_str("</p>\n");
+        }
+        let may_repeat = self.write.is_some_and(Write::may_repeat);
+        if let Some(secs) = self.retry_after_secs().filter(|_| !may_repeat) {
             page.push_str("<p>Please try again in ");
             push_escaped(&mut page, &spoken_duration(secs));
             page.push_str(".</p>\n");
@@ -158,6 +187,16 @@ impl Problem {
         }
         page.push_str("</footer>\n</main>\n</body>\n</html>\n");
         page
+    }
+
+    /// The detail, and how far a write got.
+    fn full_detail(&self) -> Option<Cow<'_, str>> {
+        let detail = self.detail.as_deref();
+        match (detail, self.write) {
+            (Some(detail), Some(write)) => Some(Cow::Owned(format!("{detail}; {}", write.words()))),
+            (None, Some(write)) => Some(Cow::Borrowed(write.words())),
+            (detail, None) => detail.map(Cow::Borrowed),
+        }
     }
 
     fn request_id_text(&self) -> Cow<'_, str> {
@@ -179,7 +218,7 @@ struct Document<'a> {
     title: &'a str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    detail: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,6 +227,41 @@ struct Document<'a> {
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<&'static str>,
+}
+
+impl Write {
+    /// What that means for whoever sent it, without a capital and a stop.
+    fn words(self) -> &'static str {
+        match (self.sent, self.idempotent) {
+            (Sent::Nothing, _) => "nothing was sent; it is safe to try again",
+            (Sent::MayHaveActed, false) => {
+                "it may have been carried out; look before you try again"
+            }
+            (Sent::MayHaveActed, true) => {
+                "it may have been carried out; trying the same again does not do it twice"
+            }
+        }
+    }
+
+    /// The same for people, as sentences.
+    fn sentences(self) -> &'static str {
+        match (self.sent, self.idempotent) {
+            (Sent::Nothing, _) => "Nothing was sent. It is safe to try again.",
+            (Sent::MayHaveActed, false) => {
+                "It may have been carried out. Please look before you try again."
+            }
+            (Sent::MayHaveActed, true) => {
+                "It may have been carried out. Trying the same again does not do it twice."
+            }
+        }
+    }
+
+    /// Whether sending it again could do it twice.
+    fn may_repeat(self) -> bool {
+        self.sent == Sent::MayHaveActed && !self.idempotent
+    }
 }
 
 /// A URI for the occurrence; a client's own id may hold characters a URI may not (RFC 3986 2.1).
@@ -469,5 +543,50 @@ mod tests {
                 .headers()
                 .contains_key(RETRY_AFTER)
         );
+    }
+
+    #[test]
+    fn a_write_is_told_how_far_it_got() {
+        let of = |sent, idempotent| {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT)
+                .detail("no answer in time")
+                .retry_after(Some(Duration::from_secs(5)))
+                .write(Some(Write { sent, idempotent }))
+        };
+        for (name, sent, idempotent, word, detail, page) in [
+            (
+                "nothing left us",
+                Sent::Nothing,
+                false,
+                "nothing",
+                "no answer in time; nothing was sent; it is safe to try again",
+                "Nothing was sent. It is safe to try again.",
+            ),
+            (
+                "something did",
+                Sent::MayHaveActed,
+                false,
+                "may_have_acted",
+                "no answer in time; it may have been carried out; look before you try again",
+                "It may have been carried out. Please look before you try again.",
+            ),
+            (
+                "something did, and once is as good as twice",
+                Sent::MayHaveActed,
+                true,
+                "may_have_acted",
+                "no answer in time; it may have been carried out; trying the same again does not do it twice",
+                "Trying the same again does not do it twice.",
+            ),
+        ] {
+            let problem = of(sent, idempotent);
+            let document: serde_json::Value = serde_json::from_str(&problem.json()).unwrap();
+            assert_eq!(document["sent"], word, "{name}");
+            assert_eq!(document["detail"], detail, "{name}");
+            let html = problem.html();
+            assert!(html.contains(page), "{name}: {html}");
+            let urges = html.contains("Please try again in");
+            assert_eq!(urges, !problem.write.unwrap().may_repeat(), "{name}");
+        }
     }
 }

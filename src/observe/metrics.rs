@@ -27,7 +27,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::Outcome;
+use super::{Outcome, failures::FetchFailures};
+use crate::failure::Failure;
 
 /// `Content-Type` of what [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,6 +69,7 @@ pub struct RouteMetrics(Arc<RouteCounters>);
 struct RouteCounters {
     requests: [[AtomicU64; STATUS_CLASSES.len()]; Outcome::COUNT],
     duration: DurationHistogram,
+    failures: FetchFailures,
 }
 
 /// A histogram without a lock.
@@ -114,7 +116,7 @@ impl Metrics {
         if let Some(route) = routes.get(name) {
             return route.clone();
         }
-        let route = RouteMetrics(Arc::new(RouteCounters::new()));
+        let route = RouteMetrics::detached();
         routes.insert(name.to_owned(), route.clone());
         route
     }
@@ -161,6 +163,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // --- RouteMetrics ---
 
 impl RouteMetrics {
+    /// Counters that nobody reads.
+    pub fn detached() -> Self {
+        Self(Arc::new(RouteCounters::new()))
+    }
+
+    /// Counts what a fetch from this upstream ended with.
+    pub fn failed(&self, upstream: &Arc<str>, failure: &Failure) {
+        self.0.failures.count(upstream, failure);
+    }
+
     /// Counts one answered request.
     pub fn record(&self, outcome: Outcome, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, STATUS_CLASSES.len()) - 1;
@@ -190,6 +202,7 @@ impl RouteCounters {
         Self {
             requests: Default::default(),
             duration: DurationHistogram::default(),
+            failures: FetchFailures::default(),
         }
     }
 }
@@ -326,6 +339,17 @@ impl Collected {
         Ok(())
     }
 
+    fn encode_failures(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let routes = lock(&self.routes);
+        let help =
+            "Fetches that ended without a usable answer, by cause, attempts and what was sent";
+        let mut encoder =
+            encoder.encode_descriptor("fetch_failures", help, None, MetricType::Counter)?;
+        routes
+            .iter()
+            .try_for_each(|(name, route)| route.0.failures.encode(name, &mut encoder))
+    }
+
     fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let routes = lock(&self.routes);
         let help = "Time from a request's head to its answer's head, in seconds";
@@ -349,6 +373,7 @@ impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
         self.encode_durations(&mut encoder)?;
+        self.encode_failures(&mut encoder)?;
         let sources = lock(&self.sources).clone();
         let mut samples = Samples::default();
         for source in sources {

@@ -10,6 +10,7 @@
 //! - Labels are routes, upstreams and closed sets of words, never a URL.
 
 pub mod alert;
+mod failures;
 pub mod log;
 pub mod metrics;
 mod outcome;

@@ -25,7 +25,7 @@ use super::Outcome;
 use crate::{
     clock::Timestamp,
     config::{LogConfig, LogFormat, TransactionLog},
-    failure::Cause,
+    failure::{Cause, Sent},
 };
 
 /// What happened to one request. Borrowed: building it costs nothing.
@@ -55,6 +55,8 @@ pub struct Transaction<'a> {
     pub cause: Option<Cause>,
     /// Attempts made for this request; 0 where nothing was asked.
     pub attempts: u32,
+    /// How far the request got that failed; shown beside a `cause`.
+    pub sent: Sent,
     /// `Age` of the answer, where it came from the store.
     pub age: Option<Duration>,
     /// Length of the answer's content, where it is known.
@@ -161,8 +163,11 @@ fn text_line(transaction: &Transaction<'_>, target: &str) -> String {
             let _ = write!(line, ":{}", status.as_u16());
         }
     }
-    if t.attempts > 0 {
+    if t.attempts > 0 || t.cause.is_some() {
         let _ = write!(line, " attempts={}", t.attempts);
+    }
+    if t.cause.is_some() {
+        let _ = write!(line, " sent={}", t.sent.as_str());
     }
     if let Some(age) = t.age {
         let _ = write!(line, " age={}s", age.as_secs());
@@ -199,6 +204,8 @@ struct JsonLine<'a> {
     upstream_status: Option<u16>,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     age_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
@@ -224,6 +231,7 @@ fn json_line(t: &Transaction<'_>, target: &str) -> String {
             _ => None,
         },
         attempts: t.attempts,
+        sent: t.cause.map(|_| t.sent.as_str()),
         age_s: t.age.map(|age| age.as_secs()),
         bytes: t.bytes,
         ms: millis(t.took),
@@ -388,6 +396,7 @@ mod tests {
             upstream: Some("pricing"),
             cause: None,
             attempts: 0,
+            sent: Sent::Nothing,
             age: Some(Duration::from_secs(12)),
             bytes: Some(345),
             took: Duration::from_micros(40),
@@ -399,6 +408,7 @@ mod tests {
             outcome: Outcome::StaleIfError,
             cause: Some(Cause::Status(StatusCode::BAD_GATEWAY)),
             attempts: 2,
+            sent: Sent::MayHaveActed,
             took: Duration::from_millis(312),
             ..hit()
         }
@@ -415,7 +425,7 @@ mod tests {
             "2025-11-21T02:07:31.042Z  200 hit                       0.04ms  GET    /prices/1?currency=EUR&token=***  \
              route=prices upstream=pricing age=12s bytes=345 client=127.0.0.1 id=abc\n\
              2025-11-21T02:07:31.042Z  200 stale_if_error             312ms  GET    /prices/1?currency=EUR&token=***  \
-             route=prices upstream=pricing cause=status:502 attempts=2 age=12s bytes=345 client=127.0.0.1 id=abc\n"
+             route=prices upstream=pricing cause=status:502 attempts=2 sent=may_have_acted age=12s bytes=345 client=127.0.0.1 id=abc\n"
         );
     }
 
@@ -429,7 +439,7 @@ mod tests {
                 "time": "2025-11-21T02:07:31.042Z", "event": "transaction", "request_id": "abc", "route": "prices",
                 "method": "GET", "path": "/prices/1?currency=EUR&token=***", "client_ip": "127.0.0.1",
                 "protocol": "http/1.1", "status": 200, "outcome": "stale_if_error", "upstream": "pricing",
-                "cause": "status", "upstream_status": 502, "attempts": 2, "age_s": 12, "bytes": 345, "ms": 312.0,
+                "cause": "status", "upstream_status": 502, "attempts": 2, "sent": "may_have_acted", "age_s": 12, "bytes": 345, "ms": 312.0,
             })
         );
     }
