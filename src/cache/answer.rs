@@ -1,7 +1,7 @@
 //! From a stored response, or from a failure, to the answer a client gets.
 //!
-//! This is the only place where a [`Failure`] turns into an answer. Down the ladder: the last known good response, the
-//! route's fallback document, the upstream's own error response, a problem made here (RFC 9457).
+//! This is the only place where a [`Failure`] turns into an answer. Down the ladder: the last known good response, that of
+//! the route's sibling, the route's fallback document, the upstream's own error response, a problem made here (RFC 9457).
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::{
     freshness::Verdict,
     pass::only_reads,
     range::{self, Cut},
+    sibling::Sibling,
     status::{CacheStatus, append_proxy_status, set_age},
     validate::{into_not_modified, is_not_modified},
 };
@@ -152,58 +153,105 @@ pub(super) fn from_failure(
     route: &RouteConfig,
     request: &Parts,
     copy: Option<(&StoredResponse, &Verdict)>,
+    sibling: Option<&Sibling>,
     failure: &Failure,
-    cache_status: CacheStatus,
+    status: CacheStatus,
 ) -> Answer {
-    let note = |outcome| Note {
+    if let Some((stored, verdict)) = copy
+        && verdict.is_last_known_good()
+    {
+        let (method, headers) = (&request.method, &request.headers);
+        return standing_in(method, headers, stored, verdict, failure, status);
+    }
+    if let Some(sibling) = sibling
+        && let Some(stored) = sibling.stored()
+    {
+        return from_sibling(&request.method, sibling, stored, failure, status);
+    }
+    let (mut response, outcome, detail) = without_copy(route, request, copy.is_some(), failure);
+    let cache_status = CacheStatus {
+        detail: Some(detail),
+        ..behind(failure, status)
+    };
+    cache_status.append_to(response.headers_mut());
+    append_proxy_status(response.headers_mut(), failure);
+    let note = note(failure, outcome);
+    Answer { response, note }
+}
+
+/// The last known good answer in place of what failed.
+pub(super) fn standing_in(
+    method: &Method,
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    verdict: &Verdict,
+    failure: &Failure,
+    status: CacheStatus,
+) -> Answer {
+    let detail = match failure.cause() {
+        Cause::Drill => "drill",
+        _ => "stale-if-error",
+    };
+    let cache_status = CacheStatus {
+        ttl_secs: Some(verdict.ttl_secs()),
+        detail: Some(detail),
+        ..behind(failure, status)
+    };
+    let note = note(failure, Outcome::StaleIfError);
+    let age = verdict.age;
+    let mut answer = from_stored(method, request, stored, age, &cache_status, note);
+    append_proxy_status(answer.response.headers_mut(), failure);
+    answer
+}
+
+fn from_sibling(
+    method: &Method,
+    sibling: &Sibling,
+    stored: &StoredResponse,
+    failure: &Failure,
+    status: CacheStatus,
+) -> Answer {
+    let cache_status = CacheStatus {
+        ttl_secs: Some(sibling.verdict.ttl_secs()),
+        detail: Some("sibling"),
+        ..behind(failure, status)
+    };
+    let (note, age) = (note(failure, Outcome::Sibling), sibling.verdict.age);
+    // No fields of the request: its conditions and ranges are about something else.
+    let nothing = HeaderMap::new();
+    let mut answer = from_stored(method, &nothing, stored, age, &cache_status, note);
+    let headers = answer.response.headers_mut();
+    sibling.disown(headers);
+    append_proxy_status(headers, failure);
+    answer
+}
+
+/// `Cache-Status` where this failed behind the answer.
+fn behind(failure: &Failure, status: CacheStatus) -> CacheStatus {
+    CacheStatus {
+        forward_status: failure.answer().map(|answer| answer.status),
+        ..status
+    }
+}
+
+fn note(failure: &Failure, outcome: Outcome) -> Note {
+    Note {
         outcome,
         age: None,
         attempts: failure.attempts(),
         cause: Some(failure.cause()),
         sent: failure.sent(),
-    };
-    let cache_status = CacheStatus {
-        forward_status: failure.answer().map(|answer| answer.status),
-        ..cache_status
-    };
-    let mut answer = match copy {
-        Some((stored, verdict)) if verdict.is_last_known_good() => {
-            let cache_status = CacheStatus {
-                ttl_secs: Some(verdict.ttl_secs()),
-                detail: Some("stale-if-error"),
-                ..cache_status
-            };
-            from_stored(
-                &request.method,
-                &request.headers,
-                stored,
-                verdict.age,
-                &cache_status,
-                note(Outcome::StaleIfError),
-            )
-        }
-        copy => {
-            let (mut response, outcome, detail) =
-                without_copy(route, request, copy.is_some(), failure);
-            let cache_status = CacheStatus {
-                detail: Some(detail),
-                ..cache_status
-            };
-            cache_status.append_to(response.headers_mut());
-            Answer {
-                response,
-                note: note(outcome),
-            }
-        }
-    };
-    append_proxy_status(answer.response.headers_mut(), failure);
-    answer
+    }
+}
+
+/// Whether a request may be answered by something made or stored for another: it only asks. `reads`: by the route's word.
+pub(super) fn takes_stand_in(method: &Method, reads: bool) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) || is_query(method) || reads
 }
 
 /// Whether a request gets the route's fallback document where there is nothing better. `reads`: by the route's word.
 pub(super) fn takes_fallback(route: &RouteConfig, method: &Method, reads: bool) -> bool {
-    let asks = matches!(*method, Method::GET | Method::HEAD) || is_query(method) || reads;
-    asks && route.fallback.is_some()
+    takes_stand_in(method, reads) && route.fallback.is_some()
 }
 
 fn without_copy(
@@ -215,19 +263,19 @@ fn without_copy(
     let reads = request.extensions.get::<Reads>().is_some();
     let takes_fallback = takes_fallback(route, &request.method, reads);
     if let Some(fallback) = route.fallback.as_ref().filter(|_| takes_fallback) {
+        let path = request.uri.path();
+        let document = fallback.document.render(route.path.params(path));
+        let length = document.len();
         let body = if request.method == Method::HEAD {
             Body::empty()
         } else {
-            Body::full(fallback.body.clone())
+            Body::full(document)
         };
         let mut response = Response::new(body);
         *response.status_mut() = fallback.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, fallback.content_type.clone());
-        headers.insert(
-            header::CONTENT_LENGTH,
-            HeaderValue::from(fallback.body.len()),
-        );
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return (response, Outcome::Fallback, "fallback");
     }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{
     RouteCache,
     canonical::canonical,
+    doubt::doubtful,
     graphql::only_queries,
     key::content_key,
     lookup::Found,
@@ -145,17 +146,23 @@ impl RouteCache {
     /// What was found for a request, unless it is an answer by content from before a write to its target (RFC 9111 4.4).
     ///
     /// Writes are remembered in memory, as many as marks: after a restart such an answer can be used until it is stale.
-    pub(super) fn unless_written(&self, found: Found, parts: &Parts) -> Found {
+    pub(super) fn unless_written(&self, mut found: Found, parts: &Parts) -> Found {
         let content = parts.extensions.get::<Content>();
-        let target = content.and_then(Content::written_as);
-        let written = target.and_then(|target| self.shared.marks.forgotten_at(&target));
-        let (Some(written), Some((stored, _))) = (written, found.copy_and_verdict()) else {
+        let Some(target) = content.and_then(Content::written_as) else {
             return found;
         };
-        let asked = stored.request_time;
+        let Some((stored, verdict)) = found.copy_and_verdict() else {
+            return found;
+        };
+        let (shared, asked) = (&self.shared, stored.request_time);
+        let now = shared.clock.now();
+        let written = shared.marks.forgotten_at(&target);
         // What seems to come from the future was asked when the clock was wrong: nobody knows when.
-        if asked <= written || asked > self.shared.clock.now() {
+        if written.is_some_and(|written| asked <= written || asked > now) {
             return Found::nothing(found.key, false);
+        }
+        if shared.is_doubted(&target, stored, now) {
+            found.verdict = Some(doubtful(verdict));
         }
         found
     }

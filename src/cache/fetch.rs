@@ -479,12 +479,13 @@ impl Fetch {
     }
 
     /// Stores an error answer that counts as a failure, where nothing is stored that it could shadow, nothing better is
-    /// promised (a fallback), and its lifetime is one that the policy takes.
+    /// promised (a sibling, a fallback), and its lifetime is one that the policy takes.
     async fn remember(&self, failure: &Failure) {
         let route = &self.cache.route;
         let nothing_better = self.copy.is_none()
             && self.part.is_none()
             && route.fallback.is_none()
+            && route.sibling.is_none()
             && !self.is_spelled_otherwise();
         let Some(answer) = failure.answer().filter(|_| nothing_better) else {
             return;

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 use super::{
     RouteCache,
     control::RequestDirectives,
+    doubt::doubtful,
     entry::{Entry, StoredResponse},
     freshness::{State, Verdict},
     purge::{Mode, purged},
@@ -197,8 +198,14 @@ impl RouteCache {
                 ..Found::nothing(key, false)
             };
         }
-        let alone = self.judge(&key, stored, self.shared.clock.now());
-        let verdict = mode.map_or(alone, |mode| purged(&alone, mode, &self.route.policy));
+        let now = self.shared.clock.now();
+        let alone = self.judge(&key, stored, now);
+        let by_purges = mode.map_or(alone, |mode| purged(&alone, mode, &self.route.policy));
+        let is_purged = alone.state <= State::Early && by_purges.state > State::Early;
+        let verdict = match self.shared.is_doubted(&key, stored, now) {
+            true => doubtful(&by_purges),
+            false => by_purges,
+        };
         if stored.facts.failing && verdict.state == State::Gone {
             // It was never a good answer, and is not even good for validation.
             return Found::nothing(key, false);
@@ -206,7 +213,7 @@ impl RouteCache {
         Found {
             verdict: Some(verdict),
             copy: Some(entry),
-            purged: alone.state <= State::Early && verdict.state > State::Early,
+            purged: is_purged,
             ..Found::nothing(key, false)
         }
     }

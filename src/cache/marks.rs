@@ -1,9 +1,13 @@
 //! Marks on keys: which rest after a failed refresh, which answers turned out not to be shareable, which targets were
-//! invalidated a while ago.
+//! invalidated a while ago, which may have changed.
 //!
-//! All have an end and a bound. Losing one of the first two costs a request upstream, never a wrong answer.
+//! All have an end and a bound. Losing one of the first two costs a request upstream, never a wrong answer; losing the
+//! last makes an answer as old as its lifetime allows.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use moka::sync::Cache;
 use tokio::time::Instant;
@@ -18,6 +22,8 @@ const UNSHARED_FOR: Duration = Duration::from_secs(60);
 const REST_MAX: Duration = Duration::from_secs(3600);
 /// No fetch that was under way at an invalidation is under way this long after.
 const FORGOTTEN_FOR: Duration = Duration::from_secs(900);
+/// What was in doubt this long ago has been asked about, or nobody cares.
+const DOUBTED_FOR: Duration = Duration::from_secs(3600);
 
 /// What a failed refresh leaves at its key. It stays past its end, until a refresh succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,9 @@ pub(super) struct Marks {
     unshared: Cache<Key, ()>,
     forgotten: Cache<Key, Instant>,
     forgotten_at: Cache<Key, Timestamp>,
+    doubted: Cache<Key, (Timestamp, Instant)>,
+    /// Milliseconds of the clock until when any doubt may last: a hit looks no further where there is none.
+    doubts_until: AtomicU64,
 }
 
 impl Marks {
@@ -63,6 +72,11 @@ impl Marks {
                 .time_to_live(UNSHARED_FOR)
                 .build(),
             forgotten_at: Cache::new(marks_max),
+            doubted: Cache::builder()
+                .max_capacity(marks_max)
+                .time_to_live(DOUBTED_FOR)
+                .build(),
+            doubts_until: AtomicU64::new(0),
             forgotten: Cache::builder()
                 .max_capacity(marks_max)
                 .time_to_live(FORGOTTEN_FOR)
@@ -110,6 +124,27 @@ impl Marks {
     /// When a target was invalidated last, as far as that is remembered.
     pub(super) fn forgotten_at(&self, primary: &Key) -> Option<Timestamp> {
         self.forgotten_at.get(primary)
+    }
+
+    /// Remembers that a write which may have changed what is stored under this key ended just now.
+    pub(super) fn doubt(&self, key: Key, now: Timestamp) {
+        self.doubted.insert(key, (now, Instant::now()));
+        let until = now.after(DOUBTED_FOR).as_millis();
+        self.doubts_until.fetch_max(until, Ordering::Release);
+    }
+
+    /// When such a write ended last, as far as that is remembered.
+    pub(super) fn doubted_at(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+        if self.doubts_until.load(Ordering::Acquire) <= now.as_millis() {
+            return None;
+        }
+        self.doubted.get(key).map(|(at, _)| at)
+    }
+
+    /// Whether a target was invalidated, or may have been changed, at this moment or later.
+    pub(super) fn was_written_since(&self, primary: &Key, since: Instant) -> bool {
+        let doubted = self.doubted.get(primary);
+        self.was_forgotten_since(primary, since) || doubted.is_some_and(|(_, at)| at >= since)
     }
 
     /// Whether a target was invalidated at this moment or later.

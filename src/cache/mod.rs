@@ -23,6 +23,8 @@ mod commit;
 mod content;
 mod control;
 mod cookies;
+mod doubt;
+mod drill;
 mod entry;
 mod explain;
 mod fetch;
@@ -46,6 +48,7 @@ mod query;
 mod range;
 mod read_along;
 mod selecting;
+mod sibling;
 mod status;
 mod storable;
 mod validate;
@@ -276,10 +279,14 @@ impl RouteCache {
         } else {
             self.wishes(headers)
         };
-        let Plan::Serve { refresh } = self.plan(Some(&found), &wishes) else {
+        let plan = self.plan(Some(&found), &wishes);
+        let Plan::Serve { refresh } = plan else {
             return None;
         };
         if refresh {
+            if let Some(answer) = self.drill(method, headers, &found, &wishes, plan) {
+                return Some(answer);
+            }
             self.refresh_behind(request.uri(), headers, None, &found, primary);
         }
         Some(self.serve(method, headers, &found))
@@ -313,7 +320,7 @@ impl RouteCache {
             }
             Asking::Broken(failure) => {
                 let status = CacheStatus::forwarded(Forward::Method);
-                return answer::from_failure(&self.route, &parts, None, &failure, status);
+                return answer::from_failure(&self.route, &parts, None, None, &failure, status);
             }
         };
         let wishes = self.wishes(&parts.headers);
@@ -334,7 +341,15 @@ impl RouteCache {
         for nth in 0..=JOINS_MAX {
             let found = self.lookup(&primary, &parts.method, &parts.headers).await;
             let mut found = self.unless_written(found, &parts);
-            match self.plan(found.copy.is_some().then_some(&found), &wishes) {
+            let plan = self.plan(found.copy.is_some().then_some(&found), &wishes);
+            // Once for each request: it drew, and that is it.
+            if nth == 0
+                && let Some(answer) =
+                    self.drill(&parts.method, &parts.headers, &found, &wishes, plan)
+            {
+                return answer;
+            }
+            match plan {
                 Plan::Unsatisfiable => return answer::unsatisfiable(&self.route, &parts),
                 Plan::Serve { refresh } => {
                     if refresh {
@@ -349,7 +364,9 @@ impl RouteCache {
             if found.copy.is_none() {
                 // The answer to a HEAD is a head, which is nothing to share.
                 if parts.method == Method::HEAD && earlier.is_none() {
-                    return self.pass(parts, Body::empty(), forward).await;
+                    return self
+                        .pass_for(parts, Body::empty(), forward, Some(&found))
+                        .await;
                 }
                 if parts.headers.contains_key(header::RANGE) || found.part.is_some() {
                     forward = Forward::Partial;
@@ -483,12 +500,13 @@ impl RouteCache {
                 let waited = self.patiently(patience, started, replied(reply)).await;
                 (waited, false)
             }
-            // What was asked before the target was invalidated is no answer to what is asked after.
+            // What was asked before the target was invalidated, or a write may have changed it, is no answer to what is
+            // asked after.
             Joined::Follower(flight)
                 if self
                     .shared
                     .marks
-                    .was_forgotten_since(&written_as(parts, &primary), flight.started()) =>
+                    .was_written_since(&written_as(parts, &primary), flight.started()) =>
             {
                 let waited = self.fetch_alone(parts, found, primary, patience).await;
                 (waited, false)
@@ -652,13 +670,24 @@ impl RouteCache {
                 .await;
             found = self.unless_written(found, parts);
         }
-        answer::from_failure(
-            &self.route,
-            parts,
-            found.copy_and_verdict(),
-            failure,
-            status,
-        )
+        self.fall_back(parts, Some(&found), failure, status).await
+    }
+
+    /// Down the ladder. `found`: what is stored for the request itself, where that was looked up.
+    async fn fall_back(
+        &self,
+        parts: &Parts,
+        found: Option<&Found>,
+        failure: &Failure,
+        status: CacheStatus,
+    ) -> Answer {
+        let is_lacking = found.is_some_and(|found| !found.is_last_known_good());
+        let sibling = match is_lacking && !failure.cause().is_clients() {
+            true => self.sibling(parts, Reading::Within(LAST_LOOK)).await,
+            false => None,
+        };
+        let copy = found.and_then(Found::copy_and_verdict);
+        answer::from_failure(&self.route, parts, copy, sibling.as_ref(), failure, status)
     }
 }
 

@@ -7,10 +7,11 @@ use tower::ServiceExt;
 
 use super::{
     RouteCache,
-    answer::{self, Answer, Note},
+    answer::{Answer, Note},
     cookies,
     invalidate::invalidates,
     key::kept_path_and_query,
+    lookup::Found,
     post::StandIn,
     status::{CacheStatus, Forward},
 };
@@ -43,10 +44,21 @@ pub(super) fn only_reads(parts: &Parts) -> bool {
 impl RouteCache {
     /// Sends the request on as it is and the answer back as it comes.
     pub(super) async fn pass(self: &Arc<Self>, parts: Parts, body: Body, why: Forward) -> Answer {
+        self.pass_for(parts, body, why, None).await
+    }
+
+    /// The same. `found`: what is stored for it, where that was looked up.
+    pub(super) async fn pass_for(
+        self: &Arc<Self>,
+        parts: Parts,
+        body: Body,
+        why: Forward,
+        found: Option<&Found>,
+    ) -> Answer {
         let status = CacheStatus::forwarded(why);
         let Some(_permit) = self.shared.flights.permit() else {
             let failure = self.counted(Failure::new(Cause::Overloaded, Sent::Nothing));
-            return answer::from_failure(&self.route, &parts, None, &failure, status);
+            return self.fall_back(&parts, found, &failure, status).await;
         };
         let mut request = Request::from_parts(parts.clone(), body);
         if only_reads(&parts) {
@@ -64,7 +76,8 @@ impl RouteCache {
         match self.below.clone().oneshot(request).await {
             Err(failure) => {
                 let failure = self.counted(failure);
-                answer::from_failure(&self.route, &parts, None, &failure, status)
+                self.doubt(&parts, &failure).await;
+                self.fall_back(&parts, found, &failure, status).await
             }
             Ok(mut response) => {
                 // What it switches to is for this client's connection (`upstream/client.rs` has looked at it).

@@ -316,7 +316,9 @@ pub static ROUTE: TableKeys = TableKeys {
         key("forwarded", Word(&["off", "forwarded", "x-forwarded", "keep"]), Is("\"off\""), "What the upstream is told about the client: nothing; `Forwarded` (RFC 7239) or `X-Forwarded-For`, `-Proto` and `-Host`, each behind what a trusted proxy sent; or only what a trusted proxy sent, as it came."),
         key("request_headers", Table(&HEADERS), Means("no changes"), "Changes to the request."),
         key("response_headers", Table(&HEADERS), Means("no changes"), "Changes to every answer of this route."),
+        key("sibling", Text, Means("none"), "Whose stored answer stands in where nothing is stored for a request and the upstream fails, from the parameters of the path: `\"/prices/{sku}\"`, `\"/prices/{sku}?currency=EUR\"`. A path of this or another route; looked up as a GET for it by the same client would be, and never stored for what was asked."),
         key("fallback", Table(&FALLBACK), Means("a problem document"), "Answered where nothing is stored and the upstream fails."),
+        key("drill_percent", Count { min: 0, max: 100 }, Is("0"), "Share of requests with a stale but usable copy that are answered from it as if the upstream had failed, nobody asked, so that this way is known to work. Never where that would cost a good answer: not without a copy, and not in the second half of the time that a copy may be used once stale, so that it is renewed in time even at 100."),
         key("message", Text, Means("general words"), "What visitors read in a problem document made here."),
         key("whole_bytes_max", SIZE_OR_ZERO, Is("\"4 MiB\""), "A storable body is read whole inside the attempt up to this size, so that a truncated one is a failure."),
         key("hold_back", PERIOD_OR_ZERO, Is("\"100ms\""), "How long a body is held back in the hope of its end where nothing is stored."),
@@ -363,7 +365,7 @@ pub static FALLBACK: TableKeys = TableKeys {
     about: "A document answered where nothing is stored and the upstream fails.",
     keys: &[
         key("status", Count { min: 200, max: 599 }, Is("200"), "Its status."),
-        key("body", FilePath, Required, "The document, at most 1 MiB; read at start."),
+        key("body", FilePath, Required, "The document, at most 1 MiB; read at start. In JSON, HTML, XML, JavaScript, CSV and text, `{sku}` stands for that parameter of the route's path: decoded, cut after 1 KiB, escaped for the type."),
         key("content_type", Text, Means("by the file's extension"), "Its `Content-Type`."),
     ],
 };

@@ -6,12 +6,14 @@
 //! and documents were read, no two routes match equally. Nothing here opens a socket or starts a task.
 
 mod compile;
+mod document;
 pub mod keys;
 pub mod model;
 mod network;
 mod reader;
 pub mod reference;
 mod report;
+mod sibling;
 mod tags;
 pub mod template;
 mod values;
@@ -29,9 +31,11 @@ use self::{
     reader::{Context, Table},
     report::Findings,
 };
+pub use document::{Document, DocumentError};
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use report::{ConfigErrors, Finding, Place, Severity};
+pub use sibling::{Sibling, SiblingError};
 pub use tags::{RouteTags, TagError, TagTemplate};
 pub use written::Written;
 

@@ -5,14 +5,15 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::{
     Written,
+    document::Document,
     network::Network,
     report::Finding,
+    sibling::Sibling,
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},
 };
@@ -401,8 +402,12 @@ pub struct RouteConfig {
     pub request_headers: HeaderEdits,
     /// Changes to every answer of this route.
     pub response_headers: HeaderEdits,
+    /// Whose stored response stands in where nothing is stored for a request and the upstream fails.
+    pub sibling: Option<Sibling>,
     /// Served where nothing is stored and the upstream fails.
     pub fallback: Option<Fallback>,
+    /// Share of requests with a stale usable copy that are answered as if the upstream had failed, 0 to 100. Default: 0.
+    pub drill_percent: u32,
     /// What visitors read in a problem made here.
     pub message: Option<Arc<str>>,
     /// A storable body is read whole inside the attempt up to this many bytes. Default: 4 MiB.
@@ -518,7 +523,7 @@ pub struct Fallback {
     /// Default: by the file's extension.
     pub content_type: HeaderValue,
     /// The document, read at start.
-    pub body: Bytes,
+    pub document: Document,
 }
 
 /// `[dev]`

@@ -322,7 +322,7 @@ impl Collected {
             for (outcome, classes) in Outcome::ALL.iter().zip(&route.0.requests) {
                 for (class, count) in STATUS_CLASSES.iter().zip(classes) {
                     let count = count.load(Ordering::Relaxed);
-                    // Most of the 55 combinations never happen; a series that was never counted is left out.
+                    // Most of the 60 combinations never happen; a series that was never counted is left out.
                     if count > 0 {
                         let labels = [
                             ("route", name.as_str()),

@@ -19,6 +19,8 @@ pub enum Outcome {
     Pass,
     /// By another request's fetch of the same key.
     Collapsed,
+    /// From the stored response of the route's `sibling`, because the upstream failed and nothing else was stored.
+    Sibling,
     /// From the route's fallback document.
     Fallback,
     /// With an error: the upstream's own or a problem made here.
@@ -32,7 +34,7 @@ impl Outcome {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hit,
         Self::Stale,
         Self::StaleWhileRevalidate,
@@ -41,6 +43,7 @@ impl Outcome {
         Self::Miss,
         Self::Pass,
         Self::Collapsed,
+        Self::Sibling,
         Self::Fallback,
         Self::Error,
         Self::Refused,
@@ -62,6 +65,7 @@ impl Outcome {
             Self::Miss => "miss",
             Self::Pass => "pass",
             Self::Collapsed => "collapsed",
+            Self::Sibling => "sibling",
             Self::Fallback => "fallback",
             Self::Error => "error",
             Self::Refused => "refused",

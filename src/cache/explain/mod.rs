@@ -87,10 +87,17 @@ impl RouteCache {
         let look = shared.store.look(&found.key).await;
         let stored = look.record().and_then(response_in);
         let now = shared.clock.now();
+        let doubted = stored.is_some_and(|stored| shared.is_doubted(&found.key, stored, now));
+        let sibling = match way == Way::Past || found.is_last_known_good() {
+            true => None,
+            false => self.sibling(&parts, Reading::Looking).await,
+        };
         let seen = Seen {
             route,
             parts: &parts,
             way,
+            doubted,
+            sibling: sibling.as_ref(),
             wishes,
             found,
             equivalent: other.as_ref(),

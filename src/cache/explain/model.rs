@@ -284,7 +284,7 @@ pub struct WaitShown {
 /// What would happen if the upstream failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailingShown {
-    /// "stored", "fallback", "error".
+    /// "stored", "sibling", "fallback", "error".
     pub answer: String,
     /// The same as a sentence.
     pub what: String,

@@ -76,10 +76,21 @@ pub(super) fn now_shown(seen: &Seen<'_>) -> NowShown {
             reasons.extend(early(seen));
         }
     }
+    let asks = matches!(plan, "ask" | "serve_and_refresh");
+    let is_stale = verdict.is_some_and(|verdict| {
+        verdict.state >= State::StaleWhileRevalidate && verdict.is_last_known_good()
+    });
+    if asks && is_stale && seen.route.drill_percent > 0 {
+        let percent = seen.route.drill_percent;
+        let what = format!(
+            "{percent} % of such requests are a drill: answered from the store, nobody is asked"
+        );
+        let setting = route_setting(seen.route, "drill_percent");
+        reasons.push(Reason::set(what, setting));
+    }
     if plan == "ask" && verdict.is_none() {
         reasons.extend(seen.alone_because());
     }
-    let asks = matches!(plan, "ask" | "serve_and_refresh");
     NowShown {
         plan: plan.to_owned(),
         what: what.to_owned(),
@@ -206,6 +217,10 @@ fn by_state(seen: &Seen<'_>, verdict: &Verdict) -> Reason {
                 format!("it has been stale for {over}, which is within stale-while-revalidate");
             window(seen, what)
         }
+        State::Stale if seen.doubted => Reason::rule(
+            "a write to its target ended without an answer and may have changed it",
+            "RFC 9111 4.4",
+        ),
         State::Stale if verdict.stale_allowed => {
             Reason::rule(format!("it has been stale for {over}"), "RFC 9111 4.2.4")
         }
@@ -337,6 +352,17 @@ pub(super) fn failing_shown(seen: &Seen<'_>) -> FailingShown {
         ));
     } else {
         why.push(Reason::plain("nothing is stored that could stand in"));
+    }
+    if seen.sibling.is_some() {
+        let what = "something is stored for the route's sibling";
+        why.push(Reason::set(what, route_setting(seen.route, "sibling")));
+        return FailingShown {
+            answer: "sibling".to_owned(),
+            what: "what is stored for the sibling stands in".to_owned(),
+            until: None,
+            for_seconds: None,
+            why,
+        };
     }
     let (what, fallback) = otherwise(seen.route, &seen.parts.method);
     if fallback {

@@ -7,11 +7,13 @@ use crate::{
     cache::{
         Alone,
         control::RequestDirectives,
+        doubt::doubtful,
         entry::StoredResponse,
         freshness::{State, Verdict},
         lookup::{Found, spread},
         plan::Prospects,
         purge::{Mode, purged},
+        sibling::Sibling,
     },
     clock::Timestamp,
     config::RouteConfig,
@@ -45,6 +47,10 @@ pub(super) struct Seen<'s> {
     /// The tiers that hold it.
     pub(super) lies_in: Vec<String>,
     pub(super) variants: Option<VariantsShown>,
+    /// A write may have changed it.
+    pub(super) doubted: bool,
+    /// What the route's sibling has that could stand in.
+    pub(super) sibling: Option<&'s Sibling>,
     /// The purge that covers it.
     pub(super) purged: Option<Mode>,
     pub(super) alone: Option<Alone>,
@@ -67,8 +73,13 @@ impl Seen<'_> {
             },
             _ => by_chance,
         };
-        self.purged
-            .map_or(alone, |mode| purged(&alone, mode, policy))
+        let by_purges = self
+            .purged
+            .map_or(alone, |mode| purged(&alone, mode, policy));
+        match self.doubted {
+            true => doubtful(&by_purges),
+            false => by_purges,
+        }
     }
 
     /// The judgement on the stored response that answers this request, if one does.

@@ -99,6 +99,8 @@ impl Case {
         });
         let found = Found::of(key, entry.clone(), verdict);
         found_shown(Seen {
+            doubted: false,
+            sibling: None,
             route: &self.route,
             parts: &parts,
             way: Way::Cache,

@@ -4,6 +4,7 @@ mod headers;
 mod policy;
 mod process;
 mod route;
+mod sibling;
 mod tags;
 mod upstream;
 

@@ -5,14 +5,14 @@ use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 use http::{HeaderValue, Method, StatusCode, header};
 use toml::de::DeValue;
 
-use super::{headers, report_unknown_name, tags};
+use super::{headers, report_unknown_name, sibling, tags};
 use crate::{
     config::{
-        Fallback, ForwardedPolicy, HostPattern, KeyConfig, ParameterPattern, Policy, QueryKey,
-        RouteConfig, UpstreamConfig, UpstreamHost, UpstreamProtocol,
+        Document, Fallback, ForwardedPolicy, HostPattern, KeyConfig, ParameterPattern, Policy,
+        QueryKey, RouteConfig, UpstreamConfig, UpstreamHost, UpstreamProtocol,
         reader::Table,
         template::{PathRewrite, PathTemplate},
-        values::{self, Complaint, Parsed, listed},
+        values::{self, Complaint, Parsed, listed, nearest},
     },
     http::uri::normalize_query,
 };
@@ -35,7 +35,7 @@ pub(super) fn routes(
             .hint("add `[[route]]` with `path = \"/{*rest}\"` and `upstream = \"NAME\"`");
     }
     let mut claims = Vec::new();
-    let mut routes = Vec::new();
+    let (mut routes, mut compiled) = (Vec::new(), Vec::new());
     for (index, table) in tables.into_iter().enumerate() {
         let label = label(&table, index);
         let table = table.renamed(format!("route.{label}"));
@@ -44,12 +44,16 @@ pub(super) fn routes(
             claims.push(claim);
         }
         if let Some(route) = compile(&table, draft, upstreams, policies) {
-            routes.push(Arc::new(route));
+            routes.push(route);
+            compiled.push(table);
         }
     }
     check_names(root, &claims);
     check_overlaps(root, &claims);
-    routes
+    if !root.cx.findings.has_errors() {
+        sibling::resolve(&mut routes, &compiled);
+    }
+    routes.into_iter().map(Arc::new).collect()
 }
 
 /// How messages call a route: its name, or its number in the file from 1.
@@ -133,7 +137,8 @@ fn compile(
     let request_headers = headers::edits(&table.table("request_headers"));
     let response_headers = headers::edits(&table.table("response_headers"));
     let fallback = table.optional_table("fallback");
-    let fallback = fallback.and_then(|table| self::fallback(&table));
+    let fallback = fallback.and_then(|table| self::fallback(&table, draft.path.as_ref()));
+    let sibling = sibling::read(table, draft.path.as_ref());
     let message = table.text("message").map(Arc::from);
     let whole_bytes_max = table.size("whole_bytes_max");
     let hold_back = table.duration("hold_back");
@@ -167,7 +172,9 @@ fn compile(
         },
         request_headers,
         response_headers,
+        sibling,
         fallback,
+        drill_percent: table.count("drill_percent"),
         message,
         whole_bytes_max,
         hold_back,
@@ -448,21 +455,54 @@ fn parameter_name(value: &DeValue<'_>) -> Parsed<Box<str>> {
     Ok(normalize_query(&encoded).into())
 }
 
-fn fallback(table: &Table<'_>) -> Option<Fallback> {
+fn fallback(table: &Table<'_>, path: Option<&PathTemplate>) -> Option<Fallback> {
     let status = table.count::<u16>("status");
     let content_type = table.read("content_type", |value| {
         HeaderValue::from_str(&values::line(value)?)
             .map_err(|_| Complaint::new("cannot stand in a header field"))
     });
-    let (path, bytes) = table.file("body")?;
+    let (file, bytes) = table.file("body")?;
     if bytes.len() > FALLBACK_BYTES_MAX {
         table.error("body", "is larger than 1 MiB");
     }
+    let content_type = content_type.unwrap_or_else(|| content_type_of(&file));
+    let document = match Document::new(bytes.into(), &content_type, path) {
+        Ok(document) => document,
+        Err(error) => {
+            table.error("body", error.to_string());
+            return None;
+        }
+    };
+    warn_of_words_in_braces(table, &document, path);
     Some(Fallback {
         status: StatusCode::from_u16(status).unwrap_or_default(),
-        content_type: content_type.unwrap_or_else(|| content_type_of(&path)),
-        body: bytes.into(),
+        content_type,
+        document,
     })
+}
+
+/// Braces are common in documents; only a word that is nearly a parameter, or would be one in a document of another type, is
+/// worth a warning.
+fn warn_of_words_in_braces(table: &Table<'_>, document: &Document, path: Option<&PathTemplate>) {
+    let known = || path.into_iter().flat_map(PathTemplate::parameter_names);
+    let mut others = document.others_in_braces();
+    let near = others.find_map(|word| Some((word, nearest(word, known())?)));
+    match near {
+        Some((word, near)) if word == near => {
+            let message =
+                format!("`{{{word}}}` stays as it is: documents of this type have no parameters");
+            table.warning("body", message).hint(
+                "JSON, HTML, XML, JavaScript, CSV and text have; `content_type` says what it is",
+            );
+        }
+        Some((word, near)) => {
+            let message = format!("`{{{word}}}` is no parameter of the route and stays as it is");
+            table
+                .warning("body", message)
+                .hint(format!("did you mean `{{{near}}}`?"));
+        }
+        None => {}
+    }
 }
 
 fn content_type_of(path: &Path) -> HeaderValue {
