@@ -10,7 +10,7 @@
 //! - After `stop_keeping`, at most `window_bytes` plus one piece are held.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -48,7 +48,8 @@ struct State {
     /// Come behind the last piece (RFC 9110 6.5).
     trailers: Option<HeaderMap>,
     end: Option<Result<(), BodyError>>,
-    readers: HashMap<u64, Place>,
+    /// Woken in the order of their coming.
+    readers: BTreeMap<u64, Place>,
     next_reader: u64,
     writer: Option<Waker>,
 }

@@ -1,0 +1,122 @@
+//! One run: what all its parts share.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use larder::upstream::Upstream;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    book::{Book, Ticket},
+    dice::Dice,
+    network::Wire,
+    schedule::{Fault, Schedule},
+    vendor::Asked,
+    world::{Truth, UPSTREAMS},
+};
+
+/// See the module's documentation. One thread does everything, so that no lock is ever waited for.
+pub struct Simulation {
+    pub schedule: Schedule,
+    pub truth: Truth,
+    started: Instant,
+    vendor_dice: Mutex<Dice>,
+    book: Mutex<Book>,
+    cuts: [Notify; UPSTREAMS.len()],
+    upstreams: Mutex<Vec<Upstream>>,
+}
+
+impl Simulation {
+    pub fn new(schedule: Schedule, truth: Truth, dice: Dice, book: Book) -> Arc<Self> {
+        Arc::new(Self {
+            schedule,
+            truth,
+            started: Instant::now(),
+            vendor_dice: Mutex::new(dice),
+            book: Mutex::new(book),
+            cuts: Default::default(),
+            upstreams: Mutex::default(),
+        })
+    }
+
+    /// Virtual milliseconds since the start.
+    pub fn at(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).expect("no run takes that long")
+    }
+
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("nobody panics with it")
+    }
+
+    pub fn note(&self, event: fmt::Arguments<'_>) {
+        self.book().note(self.at(), event);
+    }
+
+    pub fn vendor_dice<T>(&self, draw: impl FnOnce(&mut Dice) -> T) -> T {
+        draw(&mut self.vendor_dice.lock().expect("nobody panics with it"))
+    }
+
+    /// The proxy's own view of its upstreams.
+    pub fn watch(&self, upstreams: &[Upstream]) {
+        *self.upstreams.lock().expect("nobody panics with it") = upstreams.to_vec();
+    }
+
+    pub fn upstreams(&self) -> Vec<Upstream> {
+        self.upstreams
+            .lock()
+            .expect("nobody panics with it")
+            .clone()
+    }
+
+    /// Which illnesses strike what this vendor does now.
+    pub fn strikes(&self, upstream: usize) -> Vec<Fault> {
+        let now = self.schedule.now(upstream, self.at());
+        self.vendor_dice(|dice| {
+            now.filter(|spell| dice.percent(spell.percent))
+                .map(|spell| spell.fault)
+                .collect()
+        })
+    }
+
+    /// When this vendor's connections are cut.
+    pub async fn cut(&self, upstream: usize) {
+        self.cuts[upstream].notified().await;
+    }
+
+    /// Plays what begins at a moment, not with a request.
+    pub async fn play_schedule(self: Arc<Self>) {
+        for spell in &self.schedule.spells {
+            tokio::time::sleep_until(self.started + Duration::from_millis(spell.from)).await;
+            self.note(format_args!("begins: {spell}"));
+            if spell.fault.cuts() && spell.percent == 100 {
+                self.cuts[spell.upstream].notify_waiters();
+            }
+        }
+    }
+
+    /// A vendor reads a request.
+    pub fn asked(self: &Arc<Self>, asked: &Asked, wire: &Arc<Wire>) -> Ticket {
+        let at = self.at();
+        let phase = self.upstreams().get(asked.upstream).map(|upstream| {
+            let breaker = upstream.snapshot().breaker;
+            (breaker.phase, breaker.probes_in_flight)
+        });
+        let ticket = self.book().asked(at, asked, wire, phase);
+        let sim = Arc::clone(self);
+        tokio::spawn(async move {
+            // What was let go at this same moment may not be known to be yet.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            sim.book().check_together(sim.at(), ticket);
+        });
+        ticket
+    }
+
+    /// It is done with it. `whole`: the proxy waited for its end.
+    pub fn answered(&self, ticket: Ticket, whole: bool) {
+        let at = self.at();
+        self.book().answered(at, ticket, whole, &self.schedule);
+    }
+}
