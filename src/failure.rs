@@ -51,6 +51,8 @@ pub enum Cause {
     Overloaded,
     /// The client's own request body broke off while it was passed on.
     RequestBody,
+    /// The client did not send its request body in time.
+    RequestTimeout,
     /// The client's own request body, of a length not told beforehand, turned out larger than `request_body_max`.
     RequestTooLarge,
     /// A defect of ours, survived.
@@ -75,7 +77,9 @@ impl Cause {
             Self::BulkheadFull | Self::QuotaExhausted | Self::Overloaded => {
                 "connection_limit_reached"
             }
-            Self::RequestBody | Self::RequestTooLarge => "http_request_error",
+            Self::RequestBody | Self::RequestTimeout | Self::RequestTooLarge => {
+                "http_request_error"
+            }
             Self::Internal => "proxy_internal_error",
         })
     }
@@ -101,6 +105,7 @@ impl Cause {
             Self::Drill => "drill",
             Self::Overloaded => "overloaded",
             Self::RequestBody => "request_body",
+            Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
             Self::Internal => "internal",
         }
@@ -121,6 +126,7 @@ impl Cause {
                 | Self::Drill
                 | Self::Overloaded
                 | Self::RequestBody
+                | Self::RequestTimeout
                 | Self::RequestTooLarge
                 | Self::Internal
         )
@@ -294,6 +300,8 @@ impl Failure {
             }
             Cause::Status(StatusCode::GATEWAY_TIMEOUT) => StatusCode::GATEWAY_TIMEOUT,
             Cause::RequestBody => StatusCode::BAD_REQUEST,
+            // RFC 9110 15.5.9.
+            Cause::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Cause::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Cause::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,

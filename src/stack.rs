@@ -54,8 +54,14 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
                 header::PROXY_AUTHORIZATION,
             ]))
             // One budget of time over all attempts, so that retries cannot outlive the interest in them.
-            .layer(upstream.deadline_layer())
+            .layer(
+                upstream
+                    .deadline_layer()
+                    .told_in(route.deadline_header.clone()),
+            )
             .layer(upstream.retry_layer())
+            // Inside retry: a hedge is a part of one attempt. Outside the breaker: both requests are admitted, and count.
+            .layer(upstream.hedge_layer(route))
             // Inside retry: every attempt counts, and a breaker that opens ends the attempts.
             .layer(upstream.breaker_layer())
             .layer(upstream.bulkhead_layer())

@@ -325,6 +325,30 @@ fn sample_upstream(upstream: &Upstream, samples: &mut Samples) {
         &label,
         now.stats.retries_denied,
     );
+    samples.gauge(
+        "upstream_retry_budget_tokens",
+        "Retries and hedges that the budget would allow now",
+        &label,
+        now.retry_budget as f64,
+    );
+    samples.counter(
+        "upstream_hedges",
+        "Second requests sent because a first one took long",
+        &label,
+        now.stats.hedges,
+    );
+    samples.counter(
+        "upstream_hedges_won",
+        "Hedges that answered before the first request",
+        &label,
+        now.stats.hedges_won,
+    );
+    samples.counter(
+        "upstream_hedges_denied",
+        "Hedges that budget, breaker or bulkhead did not allow",
+        &label,
+        now.stats.hedges_denied,
+    );
     for (cause, count) in now.stats.failures {
         let labels = [("upstream", name), ("cause", cause)];
         samples.counter("upstream_failures", "Failures by cause", &labels, count);

@@ -264,8 +264,26 @@ pub static RETRY: TableKeys = TableKeys {
         key("retries_max_stale", Count { min: 0, max: 10 }, Is("1"), "Attempts after the first where a stored copy stands behind."),
         key("backoff_min", PERIOD, Is("\"50ms\""), "Upper edge of the first delay (full jitter: from zero to here)."),
         key("backoff_max", PERIOD, Is("\"1s\""), "Upper edge of any delay."),
-        key("budget_percent", Count { min: 0, max: 1000 }, Is("20"), "Retries per 100 first attempts, over 10 s, so that retries cannot feed an outage."),
-        key("budget_min_per_second", Count { min: 0, max: 10_000 }, Is("1"), "Retries a second that are always allowed."),
+        key("attempt_min", PERIOD_OR_ZERO, Is("\"100ms\""), "Least time before the deadline that a retry is worth: with less than this, or than the route's answers take on average, none is begun."),
+        key("budget_percent", Count { min: 0, max: 1000 }, Is("20"), "Retries and hedges per 100 first attempts, over `budget_window`, so that they cannot feed an outage."),
+        key("budget_min_per_second", Count { min: 0, max: 10_000 }, Is("1"), "Retries and hedges a second that are always allowed."),
+        key("budget_window", PERIOD, Is("\"10s\""), "Over which time the budget counts."),
+        key("idempotency_header", Text, Is("\"Idempotency-Key\""), "Field by which a client says that the vendor knows a repeated request by its key: with it a POST or PATCH may be tried again as a PUT may. `\"\"`: no field does."),
+        key("body_bytes_max", SIZE_OR_ZERO, Is("\"64 KiB\""), "Longest content of a request with such a key that is read before the first attempt, so that it can be sent again; longer ones are sent once."),
+    ],
+};
+
+/// `hedge` of a route.
+#[rustfmt::skip] // one row per key
+pub static HEDGE: TableKeys = TableKeys {
+    heading: "hedge = { … }",
+    about: "A second request for a GET, HEAD or QUERY (or a POST that only reads) where the first takes longer than most: the first good answer counts, the other request is given up. Inside the upstream's retry budget; `hedge = {}` takes all defaults.",
+    keys: &[
+        key("percentile", Count { min: 50, max: 99 }, Is("95"), "It is sent once the first has taken longer than this percentile of the route's successful attempts."),
+        key("delay_min", PERIOD_OR_ZERO, Is("\"20ms\""), "But not before this."),
+        key("window", PERIOD, Is("\"60s\""), "How far back latencies count."),
+        key("samples_min", Count { min: 1, max: 10_000 }, Is("20"), "Latencies in the window before anything is hedged."),
+        key("samples_max", Count { min: 1, max: 10_000 }, Is("512"), "Latencies kept; the oldest makes room."),
     ],
 };
 
@@ -308,6 +326,8 @@ pub static ROUTE: TableKeys = TableKeys {
         key("policy", Text, Is("\"default\""), "NAME of a `[policy.NAME]`."),
         key("deadline", PERIOD, Is("\"10s\""), "One budget of time over all attempts."),
         key("attempt_timeout", PERIOD, Means("the upstream's"), "One attempt."),
+        key("deadline_header", Text, Means("none"), "Field by which each attempt tells the upstream how many whole milliseconds it has left; a client's own is replaced."),
+        key("hedge", Table(&HEDGE), Means("no hedging"), "A second request where the first takes longer than most."),
         key("key", Table(&ROUTE_KEY), Means("all defaults"), "What tells answers apart, beside method and path."),
         key("strip_prefix", Text, Means("nothing is stripped"), "Leading literal segments taken away on the way to the upstream: `\"/api\"`."),
         key("rewrite", Text, Means("the path as it came"), "The path for the upstream, from the route's parameters: `\"/v2/items/{sku}\"`."),
@@ -383,7 +403,7 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 15] = [
+pub static TABLES: [&TableKeys; 16] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -395,6 +415,7 @@ pub static TABLES: [&TableKeys; 15] = [
     &RETRY,
     &POLICY,
     &ROUTE,
+    &HEDGE,
     &ROUTE_KEY,
     &HEADERS,
     &FALLBACK,

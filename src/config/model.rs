@@ -260,7 +260,7 @@ pub struct BreakerConfig {
 }
 
 /// `upstream.retry`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryConfig {
     /// Attempts after the first where nothing is stored. Default: 2.
     pub retries_max: u32,
@@ -270,10 +270,33 @@ pub struct RetryConfig {
     pub backoff_min: Duration,
     /// Upper edge of any delay. Default: 1s.
     pub backoff_max: Duration,
-    /// Retries per 100 first attempts, over 10 s. Default: 20.
+    /// Least time before the deadline that an attempt is worth being begun for. Default: 100ms.
+    pub attempt_min: Duration,
+    /// Retries and hedges per 100 first attempts, over `budget_window`. Default: 20.
     pub budget_percent: u32,
-    /// Retries a second that are always allowed. Default: 1.
+    /// Retries and hedges a second that are always allowed. Default: 1.
     pub budget_min_per_second: u32,
+    /// Over which time the budget counts. Default: 10s.
+    pub budget_window: Duration,
+    /// A request with this field may be repeated whatever its method. `None`: none may. Default: `Idempotency-Key`.
+    pub idempotency_header: Option<HeaderName>,
+    /// Longest content of such a request that is kept to be sent again. Default: 64 KiB.
+    pub body_bytes_max: u64,
+}
+
+/// `route.hedge`: a second request where the first takes longer than most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HedgeConfig {
+    /// After this percentile of the latencies of successful attempts, 50 to 99. Default: 95.
+    pub percentile: u32,
+    /// But not before this. Default: 20ms.
+    pub delay_min: Duration,
+    /// Over which time latencies count. Default: 60s.
+    pub window: Duration,
+    /// Without this many latencies nothing is hedged. Default: 20.
+    pub samples_min: usize,
+    /// Latencies that are kept; the oldest makes room. Default: 512.
+    pub samples_max: usize,
 }
 
 /// A freshness policy (`[policy.NAME]`).
@@ -388,6 +411,10 @@ pub struct RouteConfig {
     pub deadline: Duration,
     /// One attempt. Default: the upstream's.
     pub attempt_timeout: Duration,
+    /// The field by which each attempt says how many milliseconds it has left. Default: none.
+    pub deadline_header: Option<HeaderName>,
+    /// A second request where the first takes long. Default: none.
+    pub hedge: Option<HedgeConfig>,
     /// What tells answers apart.
     pub key: KeyConfig,
     /// How the path is changed on its way to the upstream.

@@ -85,6 +85,14 @@ fn every_default_of_the_key_table_can_be_read() {
     assert_eq!(upstream.breaker.open_for_max, Duration::from_secs(10));
     assert_eq!(upstream.retry.backoff_min, Duration::from_millis(50));
     assert_eq!(upstream.retry.retries_max_stale, 1);
+    assert_eq!(upstream.retry.attempt_min, Duration::from_millis(100));
+    assert_eq!(upstream.retry.budget_window, Duration::from_secs(10));
+    let key = upstream.retry.idempotency_header.as_ref().unwrap();
+    assert_eq!(
+        (key.as_str(), upstream.retry.body_bytes_max),
+        ("idempotency-key", 64 << 10)
+    );
+    assert_eq!(config.routes[0].hedge, None, "only where it is asked for");
     assert_eq!(config.routes[0].whole_bytes_max, 4 << 20);
     assert_eq!(config.routes[0].hold_back, Duration::from_millis(100));
     assert_eq!(config.dev.control.unwrap().port(), 9101);
@@ -152,6 +160,48 @@ fallback = { status = 203, body = "price.json" }
     assert_eq!(fallback.content_type, "application/json");
     let params = route.path.params("/api/7");
     assert_eq!(route.rewrite.apply("/api/7", params), "/v2/7");
+}
+
+#[test]
+fn how_requests_are_repeated_is_read() {
+    let config = parsed(
+        r#"
+upstream.api = { endpoints = ["http://a"], retry = { idempotency_header = "" } }
+[[route]]
+path = "/a"
+upstream = "api"
+hedge = {}
+deadline_header = "X-Time-Left"
+[[route]]
+path = "/b"
+upstream = "api"
+deadline = "100ms"
+hedge = { percentile = 80, delay_min = "0s", samples_min = 5, samples_max = 50, window = "5m" }
+"#,
+    );
+    assert_eq!(config.upstreams[0].retry.idempotency_header, None);
+    let hedges = config.routes.iter().map(|route| route.hedge.unwrap());
+    let hedges: Vec<_> = hedges.collect();
+    let defaults = HedgeConfig {
+        percentile: 95,
+        delay_min: Duration::from_millis(20),
+        window: Duration::from_secs(60),
+        samples_min: 20,
+        samples_max: 512,
+    };
+    let written = HedgeConfig {
+        percentile: 80,
+        delay_min: Duration::ZERO,
+        window: Duration::from_secs(300),
+        samples_min: 5,
+        samples_max: 50,
+    };
+    assert_eq!(hedges, [defaults, written]);
+    let header = config.routes[0].deadline_header.as_ref().unwrap();
+    assert_eq!(header, "x-time-left");
+    let warning = config.warnings.iter().map(ToString::to_string);
+    let about_time = |said: &String| said.contains("leaves no time for a retry");
+    assert_eq!(warning.filter(about_time).count(), 1);
 }
 
 #[test]
@@ -275,6 +325,15 @@ fn a_bad_upstream_is_refused() {
             "retry = { backoff_max = \"1ms\" }",
             "shorter than `backoff_min`",
         ),
+        ("retry = { budget_window = \"0s\" }", "longer than zero"),
+        (
+            "retry = { idempotency_header = \"a b\" }",
+            "is not a field name",
+        ),
+        (
+            "retry = { idempotency_header = \"Content-Length\" }",
+            "belongs to the connection",
+        ),
         (
             "breaker = { open_for = \"1m\" }",
             "longer than `open_for_max`",
@@ -357,6 +416,14 @@ fn a_bad_route_is_refused() {
         ("methods = [\"G T\"]", "is not a method"),
         ("methods = []", "is empty"),
         ("deadline = \"0s\"", "longer than zero"),
+        ("deadline_header = \"a b\"", "is not a field name"),
+        ("deadline_header = \"TE\"", "belongs to the connection"),
+        (
+            "hedge = { percentile = 100 }",
+            "100 is not between 50 and 99",
+        ),
+        ("hedge = { samples_max = 10 }", "more than `samples_max`"),
+        ("hedge = { window = \"0s\" }", "longer than zero"),
         (
             "rewrite = \"/{b}\"",
             "no parameter `b`; parameters of the path: `rest`",

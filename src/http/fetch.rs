@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::response::Parts;
+use http::{HeaderName, response::Parts};
 
 use crate::{clock::Timestamp, failure::Cause};
 
@@ -191,6 +191,10 @@ impl fmt::Debug for Outlook {
 /// request extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reads;
+
+/// The field by which each attempt says how many whole milliseconds it has left. A request extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadlineHeader(pub HeaderName);
 
 /// Attempts behind a response, at least 1. A response extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

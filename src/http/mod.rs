@@ -5,6 +5,7 @@ pub mod date;
 pub mod fetch;
 pub mod forwarded;
 pub mod hop;
+pub mod idempotency;
 pub mod interim;
 pub mod max_forwards;
 pub mod method;

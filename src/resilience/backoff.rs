@@ -63,8 +63,7 @@ mod tests {
             retries_max_stale: 9,
             backoff_min: Duration::from_millis(min_millis),
             backoff_max: Duration::from_millis(max_millis),
-            budget_percent: 20,
-            budget_min_per_second: 1,
+            ..crate::upstream::client_config(&["http://v"]).retry
         }
     }
 

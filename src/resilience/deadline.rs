@@ -5,6 +5,9 @@
 //! Creates the [`Progress`] that the layers below share. Where it cuts a fetch off, the failure says whether anything may
 //! have been acted on. Attempts end themselves at the deadline, so that the breaker sees their end; this layer is what
 //! holds when the time passed elsewhere. A streamed body is not covered: its idle timeout is.
+//!
+//! Where the route asks, each attempt tells the upstream what is left of the time ([`DeadlineHeader`]), so that it need not work
+//! for an answer that nobody waits for. Time that a client took to send its content is the client's (`upload.rs`).
 
 use std::{
     pin::Pin,
@@ -12,11 +15,12 @@ use std::{
     task::{Context, Poll},
 };
 
+use http::HeaderName;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::{FetchContext, Progress, UpstreamStats, moved_on};
+use super::{DeadlineHeader, FetchContext, Progress, UpstreamStats, moved_on};
 use crate::{
     failure::{Cause, Failure},
     http::{Request, Response},
@@ -26,12 +30,23 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer {
     stats: Arc<UpstreamStats>,
+    header: Option<DeadlineHeader>,
 }
 
 impl DeadlineLayer {
     /// Expiries are counted in `stats`.
     pub fn new(stats: Arc<UpstreamStats>) -> Self {
-        Self { stats }
+        Self {
+            stats,
+            header: None,
+        }
+    }
+
+    /// Has attempts say in this field how many milliseconds they have left.
+    #[must_use]
+    pub fn told_in(mut self, header: Option<HeaderName>) -> Self {
+        self.header = header.map(DeadlineHeader);
+        self
     }
 }
 
@@ -41,7 +56,7 @@ impl<S> Layer<S> for DeadlineLayer {
     fn layer(&self, inner: S) -> Deadline<S> {
         Deadline {
             inner,
-            stats: Arc::clone(&self.stats),
+            shared: self.clone(),
         }
     }
 }
@@ -50,7 +65,7 @@ impl<S> Layer<S> for DeadlineLayer {
 #[derive(Clone, Debug)]
 pub struct Deadline<S> {
     inner: S,
-    stats: Arc<UpstreamStats>,
+    shared: DeadlineLayer,
 }
 
 impl<S> Service<Request> for Deadline<S>
@@ -73,11 +88,14 @@ where
             .unwrap_or_default();
         let progress = Progress::new(moved_on(Instant::now(), context.deadline));
         request.extensions_mut().insert(progress.clone());
+        if let Some(header) = &self.shared.header {
+            request.extensions_mut().insert(header.clone());
+        }
         ResponseFuture {
             inner: self.inner.call(request),
             sleep: sleep_until(progress.deadline()),
             progress,
-            stats: Arc::clone(&self.stats),
+            stats: Arc::clone(&self.shared.stats),
         }
     }
 }
@@ -109,9 +127,14 @@ where
         if this.sleep.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        this.stats.failed(Cause::Deadline);
-        let failure = Failure::new(Cause::Deadline, this.progress.sent())
-            .with_attempts(this.progress.attempts());
+        let cause = if this.progress.upload().waits_for_client() {
+            Cause::RequestTimeout
+        } else {
+            Cause::Deadline
+        };
+        this.stats.failed(cause);
+        let failure =
+            Failure::new(cause, this.progress.sent()).with_attempts(this.progress.attempts());
         Poll::Ready(Err(failure))
     }
 }
@@ -137,11 +160,8 @@ mod tests {
     async fn cut_off(began: bool) -> Failure {
         let hanging = tower::service_fn(move |request: Request| {
             if began {
-                request
-                    .extensions()
-                    .get::<Progress>()
-                    .expect("inserted by the layer")
-                    .attempt_begun();
+                let progress = request.extensions().get::<Progress>();
+                progress.expect("inserted by the layer").attempt_begun();
             }
             std::future::pending::<Result<Response, Failure>>()
         });

@@ -10,6 +10,7 @@ use std::sync::{
 
 use tokio::time::Instant;
 
+use super::upload::Upload;
 use crate::failure::Sent;
 
 /// A fetch on its way. Clones share it.
@@ -20,10 +21,11 @@ pub struct Progress(Arc<Inner>);
 struct Inner {
     deadline: Instant,
     attempts: AtomicU32,
-    /// An attempt that has begun has perhaps sent something, until it says otherwise.
-    in_flight: AtomicBool,
+    /// An attempt that has begun has perhaps sent something, until it says otherwise. Two at once where one is a hedge.
+    in_flight: AtomicU32,
     acted: AtomicBool,
     endpoint: AtomicUsize,
+    upload: Upload,
 }
 
 const NO_ENDPOINT: usize = usize::MAX;
@@ -34,9 +36,10 @@ impl Progress {
         Self(Arc::new(Inner {
             deadline,
             attempts: AtomicU32::new(0),
-            in_flight: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
             acted: AtomicBool::new(false),
             endpoint: AtomicUsize::new(NO_ENDPOINT),
+            upload: Upload::default(),
         }))
     }
 
@@ -52,7 +55,7 @@ impl Progress {
 
     /// How far the request got, over all attempts.
     pub fn sent(&self) -> Sent {
-        if self.0.in_flight.load(Ordering::Acquire) || self.0.acted.load(Ordering::Acquire) {
+        if self.0.in_flight.load(Ordering::Acquire) > 0 || self.0.acted.load(Ordering::Acquire) {
             Sent::MayHaveActed
         } else {
             Sent::Nothing
@@ -67,20 +70,57 @@ impl Progress {
         }
     }
 
-    pub(crate) fn attempt_begun(&self) {
+    /// Counts an attempt as under way until what is returned has ended, or is dropped.
+    pub(crate) fn attempt_begun(&self) -> InFlight {
         self.0.attempts.fetch_add(1, Ordering::AcqRel);
-        self.0.in_flight.store(true, Ordering::Release);
+        self.0.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight {
+            progress: self.clone(),
+            // Of one that was given up nobody will say how far it got.
+            sent: Sent::MayHaveActed,
+        }
     }
 
-    pub(crate) fn attempt_ended(&self, sent: Sent) {
-        if sent == Sent::MayHaveActed {
-            self.0.acted.store(true, Ordering::Release);
-        }
-        self.0.in_flight.store(false, Ordering::Release);
+    /// The request went out once more inside one attempt.
+    pub(crate) fn repeated(&self) {
+        self.0.attempts.fetch_add(1, Ordering::AcqRel);
+        self.0.acted.store(true, Ordering::Release);
+    }
+
+    /// The request's content on its way.
+    pub(crate) fn upload(&self) -> &Upload {
+        &self.0.upload
     }
 
     pub(crate) fn endpoint_chosen(&self, index: usize) {
         self.0.endpoint.store(index, Ordering::Release);
+    }
+}
+
+// --- InFlight ---
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    progress: Progress,
+    sent: Sent,
+}
+
+impl InFlight {
+    /// It is over, and its request got this far.
+    pub(crate) fn ended(mut self, sent: Sent) {
+        self.sent = sent;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let shared = &self.progress.0;
+        // First what it did, then that it is over: in between it counts twice, not never.
+        if self.sent == Sent::MayHaveActed {
+            shared.acted.store(true, Ordering::Release);
+        }
+        shared.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -92,15 +132,29 @@ mod tests {
     async fn what_one_attempt_may_have_done_is_not_forgotten_by_the_next() {
         let progress = Progress::new(Instant::now());
         assert_eq!(progress.sent(), Sent::Nothing);
-        progress.attempt_begun();
+        let first = progress.attempt_begun();
         assert_eq!(progress.sent(), Sent::MayHaveActed, "under way");
-        progress.attempt_ended(Sent::Nothing);
+        first.ended(Sent::Nothing);
         assert_eq!(progress.sent(), Sent::Nothing, "refused");
-        progress.attempt_begun();
-        progress.attempt_ended(Sent::MayHaveActed);
-        progress.attempt_begun();
-        progress.attempt_ended(Sent::Nothing);
+        progress.attempt_begun().ended(Sent::MayHaveActed);
+        progress.attempt_begun().ended(Sent::Nothing);
         assert_eq!(progress.sent(), Sent::MayHaveActed);
         assert_eq!(progress.attempts(), 3);
+    }
+
+    #[tokio::test]
+    async fn of_two_at_once_the_end_of_one_does_not_hide_the_other() {
+        let progress = Progress::new(Instant::now());
+        let (first, second) = (progress.attempt_begun(), progress.attempt_begun());
+        first.ended(Sent::Nothing);
+        assert_eq!(
+            progress.sent(),
+            Sent::MayHaveActed,
+            "the second is under way"
+        );
+        second.ended(Sent::Nothing);
+        assert_eq!(progress.sent(), Sent::Nothing);
+        drop(progress.attempt_begun());
+        assert_eq!(progress.sent(), Sent::MayHaveActed, "given up half-way");
     }
 }

@@ -2,41 +2,51 @@
 //!
 //! `deadline -> [retry] -> breaker`
 //!
-//! Safe: the failure says so ([`Failure::is_retryable`], RFC 9110 9.2.2) and the body is still here to be sent again: bytes
-//! are, and a stream of which nothing was read (the connection was refused, say).
-//! Likely to help: the wait ends before the deadline, and the upstream did not ask for a longer one than we would wait.
-//! The budget keeps retries from feeding an outage: a share of first attempts over 10 s, plus a floor per second.
+//! Safe: nothing was sent, or doing it twice does nothing more: the method is idempotent (RFC 9110 9.2.2), the route says that it
+//! only reads, or the request carries a key by which the upstream knows it again (`retry.idempotency_header`). And the content is
+//! still here to be sent again: bytes are, and a stream of which nothing was read (the connection was refused, say). Content behind
+//! such a key is read before the first attempt, up to `retry.body_bytes_max`, unless its sender waits to hear whether it is wanted
+//! at all (RFC 9110 10.1.1).
+//!
+//! Likely to help: behind the wait there is time for an answer before the deadline, as long as this route's answers take on average
+//! and `retry.attempt_min` at least; and the upstream did not ask for a longer wait than we would take. The budget (`budget.rs`)
+//! keeps retries from feeding an outage.
+//!
+//! A request lost on a kept connection is repeated below (`repeat.rs`), by leave from here.
 
 use std::{
     mem,
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::Method;
+use http::{Method, header};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{
     Layer, Service,
-    retry::{
-        Policy, Retry as TowerRetry,
-        budget::{Budget, TpsBudget},
-        future::ResponseFuture,
-    },
+    retry::{Policy, Retry as TowerRetry},
 };
 
 use super::{
-    Attempts, FetchContext, Progress, Reads, UpstreamStats,
+    Attempts, FetchContext, Progress, Reads, Repeat, RetryBudget, UpstreamStats,
     backoff::{Delays, FullJitter},
 };
 use crate::{
     config::RetryConfig,
-    failure::{Failure, Sent},
-    http::{Body, Request, Response, upgrade::Upgrade},
+    failure::{Cause, Failure, Sent},
+    http::{
+        Body, BodyError, Request, Response,
+        idempotency::is_keyed,
+        method::is_idempotent,
+        upgrade::Upgrade,
+        whole::{Read, read_whole},
+    },
 };
-
-/// Over which time the budget counts.
-const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
 /// The retries of one upstream; clones share the budget.
 #[derive(Clone, Debug)]
@@ -45,7 +55,7 @@ pub struct RetryLayer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: RetryConfig,
-    budget: TpsBudget,
+    budget: RetryBudget,
     stats: Arc<UpstreamStats>,
 }
 
@@ -53,10 +63,15 @@ impl RetryLayer {
     /// Retries by `upstream.retry`.
     pub fn new(config: RetryConfig, stats: Arc<UpstreamStats>) -> Self {
         Self(Arc::new(Shared {
+            budget: RetryBudget::new(&config),
             config,
-            budget: budget(&config),
             stats,
         }))
+    }
+
+    /// What all further requests to this upstream are taken out of.
+    pub fn budget(&self) -> &RetryBudget {
+        &self.0.budget
     }
 }
 
@@ -67,20 +82,9 @@ impl<S> Layer<S> for RetryLayer {
         Retry {
             inner,
             shared: Arc::clone(&self.0),
+            usual: Arc::default(),
         }
     }
-}
-
-/// tower's budget counts in whole retries per `n` first attempts and rounds `n` down; rounding it up here keeps the
-/// share at or below the percentage that was asked for. From 100 % on it is exact to a thousandth.
-fn budget(config: &RetryConfig) -> TpsBudget {
-    let share = match config.budget_percent {
-        0 => 0.0,
-        percent @ 1..100 => 1.0 / (100_u32.div_ceil(percent) as f32 + 0.5),
-        percent => percent.min(1_000) as f32 / 100.0,
-    };
-    let floor = config.budget_min_per_second.min(10_000);
-    TpsBudget::new(BUDGET_WINDOW, floor, share)
 }
 
 /// Tries again what may be tried again.
@@ -88,27 +92,98 @@ fn budget(config: &RetryConfig) -> TpsBudget {
 pub struct Retry<S> {
     inner: S,
     shared: Arc<Shared>,
+    /// Of one route: a layer makes one service for each.
+    usual: Arc<UsualLatency>,
 }
+
+/// Boxed: what gets here is a miss already.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
 
 impl<S> Service<Request> for Retry<S>
 where
-    S: Service<Request, Response = Response, Error = Failure> + Clone,
+    S: Service<Request, Response = Response, Error = Failure> + Clone + Send + 'static,
+    S::Future: Send,
 {
     type Response = Response;
     type Error = Failure;
-    type Future = ResponseFuture<RetryPolicy, S, Request>;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let request = request.map(Body::with_handles);
-        let policy = RetryPolicy::of(&request, Arc::clone(&self.shared));
         // The clone is not ready; the service that was polled is.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        TowerRetry::new(policy, ready).call(request)
+        let (shared, usual) = (Arc::clone(&self.shared), Arc::clone(&self.usual));
+        Box::pin(async move {
+            let request = shared.keep_content(request).await?;
+            let mut request = request.map(Body::with_handles);
+            let policy = RetryPolicy::of(&request, shared, usual);
+            if let Some(leave) = policy.leave_to_repeat(&request) {
+                request.extensions_mut().insert(leave);
+            }
+            TowerRetry::new(policy, ready).call(request).await
+        })
+    }
+}
+
+impl Shared {
+    fn is_keyed(&self, request: &Request) -> bool {
+        is_keyed(request, self.config.idempotency_header.as_ref())
+    }
+
+    /// The request, with content that can be sent again where it may be and is not too long.
+    async fn keep_content(&self, request: Request) -> Result<Request, Failure> {
+        let streams = request.body().bytes().is_none();
+        if !streams
+            || !self.is_keyed(&request)
+            || request.headers().contains_key(header::EXPECT)
+            || request.extensions().get::<Upgrade>().is_some()
+        {
+            return Ok(request);
+        }
+        let (head, body) = request.into_parts();
+        let body = match head.extensions.get::<Progress>() {
+            Some(progress) => progress.upload().watch(body),
+            None => body,
+        };
+        let body = match read_whole(body, self.config.body_bytes_max, None).await {
+            Ok(Read::Whole(bytes, trailers)) => Body::full(bytes).with_trailers(trailers),
+            Ok(Read::Part(body)) => body,
+            Err(error) => {
+                let cause = match error {
+                    BodyError::TooLarge { .. } => Cause::RequestTooLarge,
+                    _ => Cause::RequestBody,
+                };
+                self.stats.failed(cause);
+                return Err(Failure::new(cause, Sent::Nothing).with_source(error));
+            }
+        };
+        Ok(Request::from_parts(head, body))
+    }
+}
+
+/// How long attempts of one route take that succeed, on average over about the last eight.
+#[derive(Debug, Default)]
+struct UsualLatency(AtomicU64);
+
+impl UsualLatency {
+    fn learn(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        // A lost update between two threads loses one latency of many.
+        let known = self.0.load(Ordering::Relaxed);
+        let usual = match known {
+            0 => took,
+            known => known - known / 8 + took / 8,
+        };
+        self.0.store(usual, Ordering::Relaxed);
+    }
+
+    /// Zero while nothing is known.
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -116,18 +191,23 @@ where
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
     shared: Arc<Shared>,
+    usual: Arc<UsualLatency>,
+    /// Doing it twice does nothing more.
+    is_repeatable: bool,
+    /// When the latest attempt began.
+    began: Instant,
+    progress: Option<Progress>,
     delays: FullJitter,
     retries_left: u32,
     attempts: u32,
     /// The furthest any attempt got: a last one that was refused does not undo what an earlier one may have done.
     sent: Sent,
-    deadline: Option<Instant>,
     /// The failure of the latest attempt that was made.
     latest: Option<Failure>,
 }
 
 impl RetryPolicy {
-    fn of(request: &Request, shared: Arc<Shared>) -> Self {
+    fn of(request: &Request, shared: Arc<Shared>, usual: Arc<UsualLatency>) -> Self {
         let stale_copy = request
             .extensions()
             .get::<FetchContext>()
@@ -142,16 +222,38 @@ impl RetryPolicy {
             retries_left,
             attempts: 0,
             sent: Sent::Nothing,
-            deadline: request.extensions().get().map(Progress::deadline),
+            progress: request.extensions().get().cloned(),
+            is_repeatable: is_idempotent(request.method())
+                || request.extensions().get::<Reads>().is_some()
+                || shared.is_keyed(request),
+            began: Instant::now(),
             latest: None,
+            usual,
             shared,
         }
     }
 
+    /// For the client, which alone can tell that a request was lost on a kept connection.
+    fn leave_to_repeat(&self, request: &Request) -> Option<Repeat> {
+        let is_tunnel = request.extensions().get::<Upgrade>().is_some();
+        (self.is_repeatable && !is_tunnel).then(|| {
+            let Shared { budget, stats, .. } = &*self.shared;
+            Repeat::new(budget.clone(), Arc::clone(stats), self.progress.clone())
+        })
+    }
+
+    /// Whether an attempt that begins after `delay` could still bring an answer in time.
+    fn is_in_time(&self, delay: Duration) -> bool {
+        let Some(progress) = &self.progress else {
+            return true;
+        };
+        let least = self.usual.now().max(self.shared.config.attempt_min);
+        Instant::now() + delay + least < progress.deadline()
+    }
+
     /// How long to wait before another attempt; `None` where this failure stands.
     fn delay(&mut self, request: &Request, failure: &Failure) -> Option<Duration> {
-        let reads = request.extensions().get::<Reads>().is_some();
-        let method = if reads {
+        let method = if self.is_repeatable {
             &Method::GET
         } else {
             request.method()
@@ -171,8 +273,7 @@ impl RetryPolicy {
             }
             delay = delay.max(asked);
         }
-        let past_deadline = |deadline: Instant| Instant::now() + delay >= deadline;
-        if self.deadline.is_some_and(past_deadline) {
+        if !self.is_in_time(delay) {
             return None;
         }
         if !self.shared.budget.withdraw() {
@@ -187,8 +288,10 @@ impl RetryPolicy {
         let first = self.attempts == 0;
         match result {
             Ok(response) => {
+                self.usual.learn(self.began.elapsed());
                 self.attempts += 1;
-                response.extensions_mut().insert(Attempts(self.attempts));
+                let attempts = Attempts(self.attempts_made());
+                response.extensions_mut().insert(attempts);
             }
             Err(failure) if failure.attempts() == 0 => {
                 // Refused by breaker or bulkhead. The failure that led here says more, and may bring the upstream's answer.
@@ -203,7 +306,7 @@ impl RetryPolicy {
                 self.sent = self.sent.max(failure.sent());
                 *failure = failure
                     .clone()
-                    .with_attempts(self.attempts)
+                    .with_attempts(self.attempts_made())
                     .at_least_sent(self.sent);
                 self.latest = Some(failure.clone());
             }
@@ -211,6 +314,12 @@ impl RetryPolicy {
         if first && self.attempts > 0 {
             self.shared.budget.deposit();
         }
+    }
+
+    /// Attempts so far, hedges and repetitions included.
+    fn attempts_made(&self) -> u32 {
+        let begun = self.progress.as_ref().map_or(0, Progress::attempts);
+        self.attempts.max(begun)
     }
 }
 
@@ -236,10 +345,9 @@ impl Policy<Request, Response, Failure> for RetryPolicy {
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
-        // Without retries there is nothing to keep a copy for; `Attempts` comes from the attempt itself.
-        if self.retries_left == 0 && self.attempts == 0 {
-            return None;
-        }
+        // Called just before each attempt. Where nothing may be tried again the copy is kept all the same: without it nobody
+        // would be told of the first attempt's end.
+        self.began = Instant::now();
         let mut clone = Request::new(request.body().another()?);
         *clone.method_mut() = request.method().clone();
         *clone.uri_mut() = request.uri().clone();

@@ -15,8 +15,8 @@ fn config() -> RetryConfig {
         retries_max_stale: 1,
         backoff_min: Duration::from_millis(50),
         backoff_max: Duration::from_secs(1),
-        budget_percent: 20,
         budget_min_per_second: 10,
+        ..crate::upstream::client_config(&["http://v"]).retry
     }
 }
 
@@ -164,6 +164,191 @@ async fn what_may_be_tried_again_is_and_nothing_else() {
     }
 }
 
+/// A POST whose content streams, with this key.
+fn keyed(key: &'static str, steps: impl IntoIterator<Item = Step>) -> Request {
+    let mut post = request(Method::POST, false);
+    let key = http::HeaderValue::from_static(key);
+    post.headers_mut().insert("idempotency-key", key);
+    *post.body_mut() = scripted(steps);
+    post
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_makes_a_post_repeatable_as_far_as_its_content_is_kept() {
+    let small = || [Step::Data(b"half, "), Step::Data(b"whole")];
+    let unnamed = RetryConfig {
+        idempotency_header: None,
+        ..config()
+    };
+    let other = RetryConfig {
+        idempotency_header: Some(http::HeaderName::from_static("x-request-key")),
+        ..config()
+    };
+    let mut waits_for_100 = keyed("a", small());
+    let expect = http::HeaderValue::from_static("100-continue");
+    waits_for_100.headers_mut().insert(header::EXPECT, expect);
+    for (name, config, request, want_seen) in [
+        (
+            "small content",
+            config(),
+            keyed("a", small()),
+            vec!["half, whole"; 3],
+        ),
+        ("no key", config(), keyed("", small()), vec!["half, whole"]),
+        (
+            "no field is one",
+            unnamed,
+            keyed("a", small()),
+            vec!["half, whole"],
+        ),
+        (
+            "another field is",
+            other,
+            keyed("a", small()),
+            vec!["half, whole"],
+        ),
+        (
+            "too large to be kept",
+            RetryConfig {
+                body_bytes_max: 10,
+                ..self::config()
+            },
+            keyed("a", small()),
+            vec!["half, whole"],
+        ),
+        (
+            "just small enough",
+            RetryConfig {
+                body_bytes_max: 11,
+                ..self::config()
+            },
+            keyed("a", small()),
+            vec!["half, whole"; 3],
+        ),
+        (
+            "its sender waits to hear",
+            self::config(),
+            waits_for_100,
+            vec!["half, whole"],
+        ),
+    ] {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let service = tower::service_fn(move |request: Request| {
+            let log = Arc::clone(&log);
+            async move {
+                use http_body_util::BodyExt;
+                let content = request
+                    .into_body()
+                    .collect()
+                    .await
+                    .expect("whole")
+                    .to_bytes();
+                let content = String::from_utf8(content.to_vec()).expect("text");
+                log.lock().expect("no panic").push(content);
+                let failure = Failure::new(Cause::ConnectionTerminated, Sent::MayHaveActed);
+                Err::<Response, _>(failure.with_attempts(1))
+            }
+        });
+        let layer = RetryLayer::new(config, Arc::default());
+        layer.layer(service).oneshot(request).await.unwrap_err();
+        assert_eq!(*seen.lock().expect("no panic"), want_seen, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_breaks_while_it_is_kept_is_the_clients_failure_and_nothing_was_sent() {
+    let layer = RetryLayer::new(config(), Arc::default());
+    let broken = keyed("a", [Step::Data(b"half"), Step::Break]);
+    let (result, asked) = play(&layer, broken, &[]).await;
+    let failure = result.expect_err("broken");
+    assert_eq!(
+        (failure.cause(), failure.sent()),
+        (Cause::RequestBody, Sent::Nothing)
+    );
+    assert_eq!(asked, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_slow_to_send_what_is_kept_is_to_blame_at_the_deadline() {
+    use crate::resilience::DeadlineLayer;
+
+    let retries = RetryLayer::new(config(), Arc::default());
+    let answering = tower::service_fn(|_| async { Ok::<_, Failure>(Response::default()) });
+    let service = DeadlineLayer::new(Arc::default()).layer(retries.layer(answering));
+    let slow = keyed(
+        "a",
+        [Step::Data(b"half"), Step::Wait(Duration::from_secs(60))],
+    );
+    let failure = service.oneshot(slow).await.expect_err("too slow");
+    assert_eq!(
+        (failure.cause(), failure.sent()),
+        (Cause::RequestTimeout, Sent::Nothing)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_retry_begins_that_could_not_be_answered_in_time() {
+    let millis = Duration::from_millis;
+    for (name, usual, left, want_asked) in [
+        ("time enough", None, 1_000, 2),
+        ("less than an attempt is worth", None, 90, 1),
+        ("less than answers take here", Some(400), 350, 1),
+        ("as much as they take, and the wait", Some(400), 500, 2),
+    ] {
+        let config = RetryConfig {
+            retries_max: 1,
+            ..config()
+        };
+        let layer = RetryLayer::new(config, Arc::default());
+        let first = Arc::new(std::sync::atomic::AtomicBool::new(usual.is_some()));
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let service = layer.layer(tower::service_fn(move |_| {
+            let answers = first.swap(false, std::sync::atomic::Ordering::Relaxed);
+            if !answers {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            async move {
+                if answers {
+                    sleep(millis(usual.unwrap_or_default())).await;
+                    return Ok(Response::default());
+                }
+                Err(refused())
+            }
+        }));
+        if usual.is_some() {
+            let learnt = service.clone().oneshot(request(Method::GET, false)).await;
+            learnt.expect("the first one answers");
+        }
+        let mut hurried = request(Method::GET, false);
+        let deadline = Instant::now() + millis(left);
+        hurried.extensions_mut().insert(Progress::new(deadline));
+        service.oneshot(hurried).await.expect_err("refused");
+        assert_eq!(
+            asked.load(std::sync::atomic::Ordering::Relaxed),
+            want_asked,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_attempt_feeds_the_budget_even_where_nothing_is_tried_again() {
+    let config = RetryConfig {
+        retries_max: 0,
+        budget_percent: 100,
+        budget_min_per_second: 0,
+        ..config()
+    };
+    let layer = RetryLayer::new(config, Arc::default());
+    let open = Failure::new(Cause::BreakerOpen, Sent::Nothing);
+    for (failures, want) in [(vec![], 1), (vec![refused()], 2), (vec![open], 2)] {
+        let _result = play(&layer, request(Method::GET, false), &failures).await;
+        assert_eq!(layer.budget().balance(), want);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_says_how_many_attempts_it_took() {
     let layer = RetryLayer::new(config(), Arc::default());
@@ -251,7 +436,7 @@ async fn retries_stay_inside_the_shared_budget() {
 proptest! {
     #[test]
     fn the_budget_is_never_exceeded(percent in 0u32..=100, firsts in 0u32..400) {
-        let budget = budget(&RetryConfig {
+        let budget = RetryBudget::new(&RetryConfig {
             budget_percent: percent,
             budget_min_per_second: 0,
             ..config()
@@ -265,7 +450,7 @@ proptest! {
 
     #[test]
     fn the_floor_is_always_allowed_and_no_more(floor in 0u32..50, percent in 0u32..=100) {
-        let budget = budget(&RetryConfig {
+        let budget = RetryBudget::new(&RetryConfig {
             budget_percent: percent,
             budget_min_per_second: floor,
             ..config()

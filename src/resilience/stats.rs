@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The words of [`Cause::as_str`], one counter each.
-const CAUSES: [&str; 20] = [
+const CAUSES: [&str; 21] = [
     "dns",
     "connect_refused",
     "connect_timeout",
@@ -29,6 +29,7 @@ const CAUSES: [&str; 20] = [
     "drill",
     "overloaded",
     "request_body",
+    "request_timeout",
     "request_too_large",
     "internal",
 ];
@@ -39,6 +40,9 @@ pub struct UpstreamStats {
     attempts: AtomicU64,
     retries: AtomicU64,
     retries_denied: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    hedges_denied: AtomicU64,
     failures: [AtomicU64; CAUSES.len()],
     /// Time and cause in one word, so that they always belong together; 0 for none. See [`LastFailure::packed`].
     last_failure: AtomicU64,
@@ -63,6 +67,12 @@ pub struct StatsSnapshot {
     pub retries: u64,
     /// Retries that the budget did not allow.
     pub retries_denied: u64,
+    /// Second requests sent because a first one took long.
+    pub hedges: u64,
+    /// Those that answered first.
+    pub hedges_won: u64,
+    /// Those that the budget, the breaker or the bulkhead did not allow.
+    pub hedges_denied: u64,
     /// Failures by the word of their cause, in a fixed order; those refused here included.
     pub failures: [(&'static str, u64); CAUSES.len()],
     /// The latest of them that the upstream itself showed.
@@ -112,6 +122,18 @@ impl UpstreamStats {
         self.retries_denied.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn hedged(&self) {
+        self.hedges.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn hedge_won(&self) {
+        self.hedges_won.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn hedge_denied(&self) {
+        self.hedges_denied.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn failed(&self, cause: Cause) {
         let Some(index) = CAUSES.iter().position(|word| *word == cause.as_str()) else {
             return;
@@ -129,6 +151,9 @@ impl UpstreamStats {
             attempts: self.attempts.load(Relaxed),
             retries: self.retries.load(Relaxed),
             retries_denied: self.retries_denied.load(Relaxed),
+            hedges: self.hedges.load(Relaxed),
+            hedges_won: self.hedges_won.load(Relaxed),
+            hedges_denied: self.hedges_denied.load(Relaxed),
             failures: std::array::from_fn(|index| {
                 (CAUSES[index], self.failures[index].load(Relaxed))
             }),
@@ -165,6 +190,7 @@ mod tests {
             Cause::Drill,
             Cause::Overloaded,
             Cause::RequestBody,
+            Cause::RequestTimeout,
             Cause::RequestTooLarge,
             Cause::GraphqlErrors,
             Cause::Internal,

@@ -32,6 +32,29 @@ pub(super) fn failure(error: legacy::Error) -> Failure {
     Failure::new(cause, sent).with_source(error)
 }
 
+/// Whether this says that the peer ended the connection, and nothing else: no time that ran out, no bytes that are not HTTP, no
+/// fault of the request's own content.
+pub(super) fn is_end_of_connection(error: &legacy::Error) -> bool {
+    let (cause, sent) = exchange_cause(error);
+    let is_end = |link: &(dyn Error + 'static)| {
+        let by_hyper = link.downcast_ref::<hyper::Error>();
+        let by_system = link.downcast_ref::<io::Error>();
+        by_hyper.is_some_and(hyper::Error::is_incomplete_message)
+            || by_system.is_some_and(|error| {
+                use io::ErrorKind::{
+                    BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof,
+                };
+                matches!(
+                    error.kind(),
+                    BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+                )
+            })
+    };
+    !error.is_connect()
+        && (cause, sent) == (Cause::ConnectionTerminated, Sent::MayHaveActed)
+        && chain(error).any(is_end)
+}
+
 fn connect_cause(error: &(dyn Error + 'static)) -> Cause {
     let mut depth_io = 0;
     let mut cause = Cause::ConnectRefused;

@@ -4,8 +4,9 @@
 //!
 //! Turns a request for a path into one for this endpoint, and every error into a [`Failure`] that says what was sent.
 //! Never tries again by itself what may have been sent: retries are counted, budgeted and seen elsewhere. A request that
-//! met a kept connection just as it closed, before a byte was written, goes on another one (RFC 9112 9.3.1). Interim responses (1xx) go to the client
-//! that is behind the request, if there is one (`http/interim.rs`); over HTTP/2 hyper passes over them.
+//! met a kept connection just as it closed (RFC 9112 9.3.1) goes on another one: if not a byte was written, or else by leave
+//! of whoever counts retries (`kept.rs`). Interim responses (1xx) go to the client that is behind the request, if there is
+//! one (`http/interim.rs`); over HTTP/2 hyper passes over them.
 
 use std::{
     net::SocketAddr,
@@ -34,6 +35,7 @@ use super::{
     cause::{self, ConnectElapsed},
     credentials::Credentials,
     expect::{self, Gate},
+    kept::{Again, HasAnswered, Kept},
     network::{self, Network, Stream, Transport},
     resolve::Names,
 };
@@ -45,6 +47,7 @@ use crate::{
         interim::Interim,
         upgrade::{self, Switched, Upgrade},
     },
+    resilience::Repeat,
 };
 
 /// An HTTP/2 connection with requests on it is asked for a sign of life this often …
@@ -73,7 +76,7 @@ struct Shared {
 /// Connections kept for later requests.
 struct Pools {
     client: Client<Connector, Body>,
-    /// Speaks HTTP/1.1 only: HTTP/2 knows no `Upgrade` (RFC 9113 8.6).
+    /// A new connection for each request. Speaks HTTP/1.1 only: HTTP/2 knows no `Upgrade` (RFC 9113 8.6).
     upgrading: Client<Connector, Body>,
 }
 
@@ -161,6 +164,7 @@ impl PoolPlan {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.idle_timeout)
             .pool_max_idle_per_host(0)
+            .http1_max_headers(HTTP1_FIELDS_MAX)
             .retry_canceled_requests(true)
             .set_host(false)
             .build(self.upgrading.clone());
@@ -180,6 +184,7 @@ impl Service<Request> for EndpointClient {
     fn call(&mut self, mut request: Request) -> Self::Future {
         let upgrade = request.extensions_mut().remove::<Upgrade>();
         let interim = request.extensions_mut().remove::<Interim>();
+        let leave = request.extensions_mut().remove::<Repeat>();
         let Shared {
             target,
             pools,
@@ -194,6 +199,10 @@ impl Service<Request> for EndpointClient {
         if let Some(gate) = &gate {
             request = request.map(|content| gate.before(content));
         }
+        let pools = pools.load();
+        let again = leave.and_then(|leave| {
+            Again::of(&request, leave, interim.clone(), pools.upgrading.clone())
+        });
         if interim.is_some() || gate.is_some() {
             let gate = gate.clone();
             hyper::ext::on_informational(&mut request, move |response| {
@@ -204,14 +213,18 @@ impl Service<Request> for EndpointClient {
                 }
             });
         }
-        let pools = pools.load();
         let client = match upgrade {
             Some(_) => &pools.upgrading,
             None => &pools.client,
         };
         let response = client.request(request);
         Box::pin(async move {
-            let response = received(response.await.map_err(cause::failure)?, upgrade)?;
+            let mut response = match (response.await, again) {
+                (Err(error), Some(again)) => again.instead_of(error).await?,
+                (result, _) => result.map_err(cause::failure)?,
+            };
+            HasAnswered::note(&mut response);
+            let response = received(response, upgrade)?;
             Ok(match gate {
                 Some(gate) => response.map(|body| gate.answered(body)),
                 None => response,
@@ -414,7 +427,7 @@ fn https_connector(
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<Stream>>;
+    type Response = Kept<MaybeHttpsStream<TokioIo<Stream>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -427,7 +440,7 @@ impl Service<Uri> for Connector {
         let connecting = timeout(limit, self.inner.call(self.endpoint.clone()));
         Box::pin(async move {
             match connecting.await {
-                Ok(result) => result,
+                Ok(result) => result.map(Kept::new),
                 Err(_) => Err(ConnectElapsed(limit).into()),
             }
         })

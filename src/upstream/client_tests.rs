@@ -60,8 +60,12 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
             retries_max_stale: 1,
             backoff_min: Duration::from_millis(1),
             backoff_max: Duration::from_millis(10),
+            attempt_min: Duration::from_millis(100),
             budget_percent: 20,
             budget_min_per_second: 1,
+            budget_window: Duration::from_secs(10),
+            idempotency_header: Some(http::HeaderName::from_static("idempotency-key")),
+            body_bytes_max: 64 << 10,
         },
         in_flight_max: 64,
         failures,
@@ -542,4 +546,98 @@ async fn tls_is_believed_by_the_ca_file_and_not_otherwise() {
         .expect("whole")
         .to_bytes();
     assert_eq!(body, "secure");
+}
+
+/// Answers the first request of its first connection, reads the second and hangs up without a word. Every later connection: if
+/// `well`, one answer; if not, none. What it was asked.
+async fn closing_origin(well: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let uri = format!("http://{}", listener.local_addr().expect("bound"));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut nth = 0;
+        while let Ok((mut socket, _)) = listener.accept().await {
+            nth += 1;
+            loop {
+                let head = read_head(&mut socket).await;
+                if head.is_empty() {
+                    break;
+                }
+                let count = {
+                    let mut noted = noted.lock().expect("no panic under it");
+                    noted.push(head);
+                    noted.len()
+                };
+                let answers = if nth == 1 { count == 1 } else { well };
+                if !answers {
+                    break;
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                let _ = socket.write_all(answer).await;
+            }
+        }
+    });
+    (uri, asked)
+}
+
+#[tokio::test]
+async fn a_request_lost_on_a_kept_connection_is_repeated_once_by_leave_and_on_a_new_one() {
+    use crate::{
+        failure::Sent,
+        resilience::{RetryBudget, UpstreamStats},
+    };
+
+    for (name, has_leave, tokens, well, want_asked, want_ok) in [
+        ("by leave", true, 10, true, 3, true),
+        ("without leave", false, 10, true, 2, false),
+        ("leave, but no token", true, 0, true, 2, false),
+        ("a repetition is not repeated", true, 10, false, 3, false),
+    ] {
+        let (uri, asked) = closing_origin(well).await;
+        let config = config(&[&uri]);
+        let client = client(&config);
+        client.clone().oneshot(request("/first")).await.expect(name);
+        // As above: the connection goes back to the pool in tasks of its own.
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        let stats = Arc::<UpstreamStats>::default();
+        let mut retry = config.retry.clone();
+        retry.budget_min_per_second = tokens;
+        let mut second = request("/second");
+        if has_leave {
+            let budget = RetryBudget::new(&retry);
+            let leave = Repeat::new(budget, Arc::clone(&stats), None);
+            second.extensions_mut().insert(leave);
+        }
+        let result = client.clone().oneshot(second).await;
+        assert_eq!(result.is_ok(), want_ok, "{name}: {result:?}");
+        if let Err(failure) = result {
+            assert_eq!(failure.cause(), Cause::ConnectionTerminated, "{name}");
+            assert_eq!(failure.sent(), Sent::MayHaveActed, "{name}");
+        }
+        let asked = asked.lock().expect("no panic under it").clone();
+        assert_eq!(asked.len(), want_asked, "{name}: {asked:?}");
+        assert_eq!(stats.snapshot().retries, want_asked as u64 - 2, "{name}");
+        if want_asked == 3 {
+            assert_eq!(asked[1], asked[2], "{name}: the same request");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_new_connection_lost_is_a_failure_and_not_repeated() {
+    use crate::resilience::{RetryBudget, UpstreamStats};
+
+    let origin = Origin::playing([Deed::Close, Deed::Close]).await;
+    let config = config(&[origin.uri()]);
+    let stats = Arc::<UpstreamStats>::default();
+    let mut lost = request("/");
+    let leave = Repeat::new(RetryBudget::new(&config.retry), Arc::clone(&stats), None);
+    lost.extensions_mut().insert(leave);
+    let failure = client(&config).oneshot(lost).await.expect_err("closed");
+    assert_eq!(failure.cause(), Cause::ConnectionTerminated);
+    assert_eq!(origin.asked().len(), 1);
+    assert_eq!(stats.snapshot().retries, 0);
 }

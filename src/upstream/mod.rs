@@ -15,10 +15,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     clock::Clock,
-    config::UpstreamConfig,
+    config::{RouteConfig, UpstreamConfig},
     http::fetch::Outlook,
     resilience::{
-        AttemptLayer, BreakerLayer, BulkheadLayer, DeadlineLayer, Events, RetryLayer,
+        AttemptLayer, BreakerLayer, BulkheadLayer, DeadlineLayer, Events, HedgeLayer, RetryLayer,
         StatsSnapshot, UpstreamStats, breaker::BreakerSnapshot,
     },
 };
@@ -29,6 +29,7 @@ pub mod client;
 pub mod credentials;
 pub mod endpoint;
 mod expect;
+mod kept;
 pub mod network;
 pub mod resolve;
 pub mod tls;
@@ -107,6 +108,8 @@ pub struct UpstreamSnapshot {
     pub stats: StatsSnapshot,
     /// Its breaker.
     pub breaker: BreakerSnapshot,
+    /// Retries and hedges that its budget would allow now.
+    pub retry_budget: u64,
     /// Requests with it, streaming bodies included.
     pub in_flight: usize,
     /// Its endpoints, in the order of its config.
@@ -141,7 +144,7 @@ impl Upstream {
     ) -> Result<Self, UpstreamError> {
         let stats = Arc::new(UpstreamStats::new(clock.clone()));
         Ok(Self {
-            retry: RetryLayer::new(config.retry, Arc::clone(&stats)),
+            retry: RetryLayer::new(config.retry.clone(), Arc::clone(&stats)),
             breaker: BreakerLayer::new(Arc::clone(&config), events, Arc::clone(&stats)),
             bulkhead: BulkheadLayer::new(config.in_flight_max, Arc::clone(&stats)),
             balance: Balance::new(endpoint::endpoints(&config, network)?),
@@ -164,6 +167,12 @@ impl Upstream {
     /// Retries inside the upstream's budget.
     pub fn retry_layer(&self) -> RetryLayer {
         self.retry.clone()
+    }
+
+    /// Second requests of `route` where the first takes long, inside the same budget.
+    pub fn hedge_layer(&self, route: &RouteConfig) -> HedgeLayer {
+        let budget = self.retry.budget().clone();
+        HedgeLayer::new(route.hedge, budget, Arc::clone(&self.stats))
     }
 
     /// The upstream's breaker.
@@ -200,6 +209,7 @@ impl Upstream {
         UpstreamSnapshot {
             stats: self.stats.snapshot(),
             breaker: self.breaker.snapshot(),
+            retry_budget: self.retry.budget().balance(),
             in_flight: self.bulkhead.in_flight(),
             endpoints: self.balance.snapshot(),
         }

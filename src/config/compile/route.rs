@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::{headers, report_unknown_name, sibling, tags};
 use crate::{
     config::{
-        Document, Fallback, ForwardedPolicy, HostPattern, KeyConfig, ParameterPattern, Policy,
+        Document, Fallback, ForwardedPolicy, HedgeConfig, HostPattern, KeyConfig, ParameterPattern, Policy,
         QueryKey, RouteConfig, UpstreamConfig, UpstreamHost, UpstreamProtocol,
         reader::Table,
         template::{PathRewrite, PathTemplate},
@@ -151,7 +151,17 @@ fn compile(
     let key = key(&table.table("key"), &draft.hosts, upstream.as_deref());
     let upgrade = upgrade(table, upstream.as_deref());
     let upgrade_idle_timeout = table.duration("upgrade_idle_timeout");
+    let deadline_header = table.read("deadline_header", |value| {
+        let name = headers::header_name(value)?;
+        headers::check_editable(&name).map(|()| name)
+    });
+    let hedge = table.optional_table("hedge");
+    let hedge = hedge.map(|table| self::hedge(&table));
     let upstream = upstream?;
+    if upstream.retry.attempt_min >= deadline && upstream.retry.retries_max > 0 {
+        let message = "leaves no time for a retry: `retry.attempt_min` of its upstream is as long";
+        table.warning("deadline", message);
+    }
     Some(RouteConfig {
         name: draft.name?,
         hosts: draft.hosts,
@@ -160,6 +170,8 @@ fn compile(
         policy: policy?,
         deadline,
         attempt_timeout: attempt_timeout.unwrap_or(upstream.attempt_timeout),
+        deadline_header,
+        hedge,
         key,
         rewrite,
         upgrade,
@@ -186,6 +198,25 @@ fn compile(
         written: table.written(),
         upstream,
     })
+}
+
+fn hedge(table: &Table<'_>) -> HedgeConfig {
+    let hedge = HedgeConfig {
+        percentile: table.count("percentile"),
+        delay_min: table.duration("delay_min"),
+        window: table.duration("window"),
+        samples_min: table.count("samples_min"),
+        samples_max: table.count("samples_max"),
+    };
+    if hedge.samples_min > hedge.samples_max {
+        table
+            .error(
+                "samples_min",
+                "is more than `samples_max`, so that nothing would ever be hedged",
+            )
+            .hint("set both `samples_min` and `samples_max`");
+    }
+    hedge
 }
 
 // --- what it is found by ---

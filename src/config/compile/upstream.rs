@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use toml::de::DeValue;
@@ -280,8 +280,12 @@ fn retry(table: &Table<'_>) -> RetryConfig {
         retries_max_stale: table.count("retries_max_stale"),
         backoff_min: table.duration("backoff_min"),
         backoff_max: table.duration("backoff_max"),
+        attempt_min: table.duration("attempt_min"),
         budget_percent: table.count("budget_percent"),
         budget_min_per_second: table.count("budget_min_per_second"),
+        budget_window: table.duration("budget_window"),
+        idempotency_header: table.read("idempotency_header", optional_header).flatten(),
+        body_bytes_max: table.size("body_bytes_max"),
     };
     check_order(
         table,
@@ -291,6 +295,15 @@ fn retry(table: &Table<'_>) -> RetryConfig {
         retry.backoff_max,
     );
     retry
+}
+
+/// A field name, or none for `""`.
+fn optional_header(value: &DeValue<'_>) -> Parsed<Option<HeaderName>> {
+    if values::text(value)?.is_empty() {
+        return Ok(None);
+    }
+    let name = header_name(value)?;
+    check_editable(&name).map(|()| Some(name))
 }
 
 /// `low <= high`, reported at the one that is written.

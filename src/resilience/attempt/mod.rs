@@ -12,7 +12,8 @@
 //!
 //! - A response without [`Streaming`] has its whole body here, and as long as `Content-Length` says.
 //! - The attempt ends at the fetch's deadline if that is nearer than its own timeout: with [`Cause::Deadline`] where no
-//!   head had come, so that whoever counts failures below the deadline sees it.
+//!   head had come, so that whoever counts failures below the deadline sees it. Where it was the client who kept both waiting
+//!   (`upload.rs`), it is the client's failure.
 
 use std::{
     pin::Pin,
@@ -21,13 +22,14 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, HeaderMap, Method, StatusCode, header, response::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, response::Parts};
 use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, timeout_at};
 use tower::{Layer, Service};
 
 use super::{
-    Attempts, FetchContext, Judge, Progress, Streaming, Timing, UpstreamStats, WholeIf, moved_on,
+    Attempts, DeadlineHeader, FetchContext, Judge, Progress, Streaming, Timing, UpstreamStats,
+    WholeIf, moved_on, upload::Upload,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -100,23 +102,22 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let shared = self.shared.clone();
         let wishes = Wishes::of(&request, &shared.upstream);
+        wishes.tell_time_left(&mut request);
+        let request = request.map(|body| wishes.upload.watch(body));
         let request_time = shared.clock.now();
         shared.stats.attempted();
-        if let Some(progress) = &wishes.progress {
-            progress.attempt_begun();
-        }
+        let in_flight = wishes.progress.as_ref().map(Progress::attempt_begun);
         let head = self.inner.call(request);
         Box::pin(async move {
-            let progress = wishes.progress.clone();
             let result = shared.attempt(head, wishes, request_time).await;
-            if let Some(progress) = progress {
+            if let Some(in_flight) = in_flight {
                 let sent = result
                     .as_ref()
                     .map_or_else(Failure::sent, |_| Sent::MayHaveActed);
-                progress.attempt_ended(sent);
+                in_flight.ended(sent);
             }
             result.map_err(|failure| {
                 shared.stats.failed(failure.cause());
@@ -142,6 +143,7 @@ struct Wishes {
     /// Why it ends then.
     cut_off: Cause,
     progress: Option<Progress>,
+    upload: Upload,
 }
 
 impl Wishes {
@@ -171,7 +173,32 @@ impl Wishes {
             hold_back: context.and_then(|wish| wish.hold_back),
             ends_at,
             cut_off,
+            upload: match &progress {
+                Some(progress) => progress.upload().clone(),
+                None => Upload::default(),
+            },
             progress,
+        }
+    }
+
+    /// Says in the route's field how long the upstream has, in place of what a client said there.
+    fn tell_time_left(&self, request: &mut Request) {
+        if let Some(DeadlineHeader(name)) = request.extensions_mut().remove() {
+            let left = self.ends_at.saturating_duration_since(Instant::now());
+            // Rounded down: rather too little time than an answer too late.
+            let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            request
+                .headers_mut()
+                .insert(name, HeaderValue::from(millis));
+        }
+    }
+
+    /// Why no head came in time.
+    fn cut_off(&self) -> Cause {
+        if self.upload.waits_for_client() {
+            Cause::RequestTimeout
+        } else {
+            self.cut_off
         }
     }
 
@@ -203,7 +230,7 @@ impl AttemptLayer {
     ) -> Result<Response, Failure> {
         let response = match timeout_at(wishes.ends_at, head).await {
             Ok(result) => result?,
-            Err(_) => return Err(Failure::new(wishes.cut_off, Sent::MayHaveActed)),
+            Err(_) => return Err(Failure::new(wishes.cut_off(), Sent::MayHaveActed)),
         };
         let (mut head, body) = response.into_parts();
         let response_time = self.clock.now();
@@ -302,7 +329,7 @@ fn announce(headers: &mut HeaderMap, trailers: Option<&HeaderMap>) {
         return;
     };
     let names: Vec<_> = trailers.keys().map(header::HeaderName::as_str).collect();
-    if let Ok(names) = header::HeaderValue::try_from(names.join(", ")) {
+    if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
         headers.insert(header::TRAILER, names);
     }
 }

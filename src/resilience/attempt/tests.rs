@@ -275,3 +275,85 @@ async fn a_nearer_deadline_ends_the_attempt_and_is_its_cause() {
         (1, Sent::MayHaveActed)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_says_in_the_routes_field_how_long_it_has() {
+    let name = http::HeaderName::from_static("x-time-left");
+    let millis = Duration::from_millis;
+    for (what, asks, deadline, want) in [
+        ("the attempt's own time", true, 10 * SECOND, "1000"),
+        (
+            "the rest of the deadline, if that is less",
+            true,
+            millis(400),
+            "400",
+        ),
+        ("rounded down", true, Duration::from_micros(400_900), "400"),
+        ("nothing left", true, Duration::ZERO, "0"),
+        ("not asked for: the client's own", false, SECOND, "7"),
+    ] {
+        let mut request = request(None);
+        request
+            .headers_mut()
+            .append(&name, HeaderValue::from_static("7"));
+        request
+            .extensions_mut()
+            .insert(Progress::new(Instant::now() + deadline));
+        if asks {
+            request
+                .extensions_mut()
+                .insert(DeadlineHeader(name.clone()));
+        }
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let name = name.clone();
+        let service = tower::service_fn(move |request: Request| {
+            let values = request.headers().get_all(&name).iter().cloned();
+            log.lock().expect("no panic").extend(values);
+            async { Ok(Response::default()) }
+        });
+        let config = Arc::new(client_config(&["http://v"]));
+        let layer = AttemptLayer::new(config, Clock::System, Arc::default());
+        let _result = layer.layer(service).oneshot(request).await;
+        assert_eq!(*seen.lock().expect("no panic"), [want], "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_runs_out_while_the_client_uploads_is_the_clients() {
+    let cut_off = Cause::ResponseTimeout;
+    for (name, reads, steps, want) in [
+        (
+            "the client dawdles",
+            true,
+            vec![Step::Data(b"a"), Step::Wait(9 * SECOND)],
+            Cause::RequestTimeout,
+        ),
+        ("all of it is sent", true, vec![Step::Data(b"a")], cut_off),
+        (
+            "the upstream does not read",
+            false,
+            vec![Step::Wait(9 * SECOND)],
+            cut_off,
+        ),
+    ] {
+        let mut request = request(None);
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = scripted(steps);
+        let deadline = Instant::now() + 10 * SECOND;
+        request.extensions_mut().insert(Progress::new(deadline));
+        let service = tower::service_fn(move |mut request: Request| async move {
+            while reads && request.body_mut().frame().await.is_some() {}
+            std::future::pending::<Result<Response, Failure>>().await
+        });
+        let config = Arc::new(client_config(&["http://v"]));
+        let layer = AttemptLayer::new(config, Clock::System, Arc::default());
+        let failure = layer.layer(service).oneshot(request).await.expect_err(name);
+        assert_eq!(failure.cause(), want, "{name}");
+        assert_eq!(
+            failure.cause().is_upstream(),
+            want != Cause::RequestTimeout,
+            "{name}"
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! Repeat: leave to send a request once more where it was lost on a kept connection.
+//!
+//! `retry -> [leave] -> client`
+//!
+//! A vendor may close a connection that it kept open just as we write to it (RFC 9112 9.3.1, 9.5). That says nothing about its
+//! health, so it is no failed attempt: no backoff, no part of `retries_max`, nothing that a breaker should hear. But it is a
+//! further request, and one that the vendor may have acted on: leave is given for idempotent requests only, once per fetch (RFC
+//! 9112 9.3.1.1: a repetition is not repeated), and out of the budget of retries, so that a vendor that hangs up on every second
+//! request cannot double what it is sent. Counted as an attempt and as a retry.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{Progress, RetryBudget, UpstreamStats};
+
+/// Leave to repeat. A request extension, on requests that may be repeated; clones are the same leave.
+#[derive(Clone, Debug)]
+pub struct Repeat(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    taken: AtomicBool,
+    budget: RetryBudget,
+    stats: Arc<UpstreamStats>,
+    progress: Option<Progress>,
+}
+
+impl Repeat {
+    pub(crate) fn new(
+        budget: RetryBudget,
+        stats: Arc<UpstreamStats>,
+        progress: Option<Progress>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            taken: AtomicBool::new(false),
+            budget,
+            stats,
+            progress,
+        }))
+    }
+
+    /// Whether the request may go once more; if so, that is counted.
+    pub fn take(&self) -> bool {
+        let Inner {
+            taken,
+            budget,
+            stats,
+            progress,
+        } = &*self.0;
+        if taken.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        if !budget.withdraw() {
+            stats.retry_denied();
+            return false;
+        }
+        stats.retried();
+        stats.attempted();
+        if let Some(progress) = progress {
+            progress.repeated();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{config::RetryConfig, failure::Sent, upstream::client_config};
+
+    fn repeat(per_second: u32, stats: &Arc<UpstreamStats>, progress: &Progress) -> Repeat {
+        let config = RetryConfig {
+            budget_min_per_second: per_second,
+            ..client_config(&["http://v"]).retry
+        };
+        let budget = RetryBudget::new(&config);
+        Repeat::new(budget, Arc::clone(stats), Some(progress.clone()))
+    }
+
+    #[tokio::test]
+    async fn leave_is_taken_once_out_of_the_budget_and_counted() {
+        let (stats, progress) = (Arc::default(), Progress::new(Instant::now()));
+        let leave = repeat(1, &stats, &progress);
+        let again = leave.clone();
+        assert!(leave.take());
+        assert!(!again.take(), "the same leave");
+        let counts = stats.snapshot();
+        assert_eq!((counts.attempts, counts.retries), (1, 1));
+        assert_eq!(
+            (progress.attempts(), progress.sent()),
+            (1, Sent::MayHaveActed)
+        );
+        assert!(
+            !repeat(0, &stats, &progress).take(),
+            "nothing in the budget"
+        );
+        assert_eq!(stats.snapshot().retries_denied, 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Upload: whose turn it is while a request's content is passed on, so that a client that dawdles is not taken for a vendor
+//! that does.
+//!
+//! `[attempt, retry, deadline] -> upload`
+//!
+//! The content is asked for whenever the connection to the upstream has room. While such a question waits for its answer it is the
+//! client's turn; while nothing is asked it is the upstream's, which does not read. A time that runs out in the client's turn is
+//! the client's ([`Cause::RequestTimeout`](crate::failure::Cause::RequestTimeout), RFC 9110 15.5.9): it counts for no breaker and
+//! is not tried again.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::http::{Body, BodyError};
+
+/// The content of one request on its way. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Upload(Arc<AtomicBool>);
+
+impl Upload {
+    /// Content was asked for and the client has not sent it yet.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// `body`, watched. What is here already is nobody's to wait for.
+    pub(crate) fn watch(&self, body: Body) -> Body {
+        if body.bytes().is_some() {
+            return body;
+        }
+        Body::stream(Watched {
+            body,
+            upload: self.clone(),
+        })
+    }
+
+    fn set(&self, waits: bool) {
+        self.0.store(waits, Ordering::Release);
+    }
+}
+
+struct Watched {
+    body: Body,
+    upload: Upload,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.upload.set(polled.is_pending());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::resilience::body::script::{Step, scripted};
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_the_clients_turn_only_while_content_is_asked_for_and_not_there() {
+        let upload = Upload::default();
+        let steps = [
+            Step::Data(b"a"),
+            Step::Wait(Duration::from_secs(1)),
+            Step::Data(b"b"),
+        ];
+        let mut body = upload.watch(scripted(steps));
+        assert!(!upload.waits_for_client(), "not asked for yet");
+        assert!(body.frame().await.is_some());
+        assert!(!upload.waits_for_client(), "here");
+        assert!(futures_util::poll!(body.frame()).is_pending());
+        assert!(upload.waits_for_client(), "asked for");
+        assert!(body.frame().await.is_some());
+        assert!(!upload.waits_for_client(), "here");
+    }
+}
