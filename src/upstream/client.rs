@@ -200,9 +200,8 @@ impl Service<Request> for EndpointClient {
             request = request.map(|content| gate.before(content));
         }
         let pools = pools.load();
-        let again = leave.and_then(|leave| {
-            Again::of(&request, leave, interim.clone(), pools.upgrading.clone())
-        });
+        let again = leave
+            .and_then(|leave| Again::of(&request, leave, interim.clone(), pools.upgrading.clone()));
         if interim.is_some() || gate.is_some() {
             let gate = gate.clone();
             hyper::ext::on_informational(&mut request, move |response| {
