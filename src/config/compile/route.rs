@@ -8,8 +8,8 @@ use toml::de::DeValue;
 use super::{headers, report_unknown_name, sibling, tags};
 use crate::{
     config::{
-        Document, Fallback, ForwardedPolicy, HedgeConfig, HostPattern, KeyConfig, ParameterPattern, Policy,
-        QueryKey, RouteConfig, UpstreamConfig, UpstreamHost, UpstreamProtocol,
+        Document, Fallback, ForwardedPolicy, HedgeConfig, HostPattern, KeyConfig, ParameterPattern,
+        Policy, QueryKey, RouteConfig, UpstreamConfig, UpstreamHost, UpstreamProtocol,
         reader::Table,
         template::{PathRewrite, PathTemplate},
         values::{self, Complaint, Parsed, listed, nearest},
