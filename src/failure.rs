@@ -47,7 +47,7 @@ pub enum Cause {
     QuotaExhausted,
     /// Played on purpose (`drill`): nothing was asked although it could have been.
     Drill,
-    /// `fetches_max` fetches are already under way in this proxy.
+    /// This proxy has no room for it: `requests_max`, `fetches_max`, `bodies_max` or the route's `rate` (`admission`).
     Overloaded,
     /// The client's own request body broke off while it was passed on.
     RequestBody,
@@ -266,7 +266,8 @@ impl Failure {
         self.0.attempts
     }
 
-    /// How long to stay away: the upstream's own `Retry-After` (capped) or an open breaker's rest. Never invented.
+    /// How long to stay away: the upstream's own `Retry-After` (capped), an open breaker's rest, or a second where this proxy
+    /// itself is what is overloaded. Never invented for an upstream.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }

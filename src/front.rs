@@ -20,6 +20,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::{
+    admission::ClientRate,
     cache::{Answer, Cache, Note},
     clock::Clock,
     config::{Network, RouteConfig, ServerConfig},
@@ -55,6 +57,8 @@ use crate::{
 pub use self::explain::{Question, explain_by_config};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What hangs on a route.
@@ -80,6 +84,7 @@ struct Shared {
     clock: Clock,
     tunnels: Tunnels,
     trusted_proxies: Vec<Network>,
+    client_rate: Option<ClientRate>,
     request_body_bytes_max: u64,
 }
 
@@ -101,8 +106,16 @@ impl Front {
             clock,
             tunnels,
             trusted_proxies: server.trusted_proxies.clone(),
+            client_rate: server
+                .client_rate
+                .map(|limit| ClientRate::new(limit, server.clients_max)),
             request_body_bytes_max: server.request_body_bytes_max,
         }))
+    }
+
+    /// Requests refused so far because their client had sent too many.
+    pub fn client_limited(&self) -> u64 {
+        self.0.client_rate.as_ref().map_or(0, ClientRate::limited)
     }
 
     /// The service of one connection.
@@ -141,6 +154,13 @@ impl Front {
                 return self.refuse(&arrival(refusal.request_id), &parts, response);
             }
         };
+        if let Some(rate) = &self.0.client_rate
+            && let Some(client) = forwarded::client(&self.0.trusted_proxies, client, told.as_ref())
+            && let Err(wait) = rate.admit(client)
+        {
+            let response = limited_to(rate, wait, &sanitized, &parts);
+            return self.refuse(&arrival(sanitized.request_id), &parts, response);
+        }
         normalize(&mut parts);
         let table = self.0.table.load();
         let mounted = match mounted(&table, &sanitized, &parts) {
@@ -398,6 +418,30 @@ fn too_large(sanitized: &Sanitized, parts: &Parts) -> Response {
         .detail("the request's content is larger than this proxy accepts")
         .request_id(sanitized.request_id.clone())
         .response(&parts.method, &parts.headers)
+}
+
+/// The answer to a client that has sent too many (RFC 6585 4), with the fields of draft-ietf-httpapi-ratelimit-headers.
+fn limited_to(rate: &ClientRate, wait: Duration, sanitized: &Sanitized, parts: &Parts) -> Response {
+    let mut response = Problem::new(StatusCode::TOO_MANY_REQUESTS)
+        .detail("more requests came from this address than this proxy accepts")
+        .request_id(sanitized.request_id.clone())
+        .retry_after(Some(wait))
+        .response(&parts.method, &parts.headers);
+    let (limit, whole) = (rate.limit(), |time: Duration| {
+        time.as_nanos().div_ceil(1_000_000_000)
+    });
+    let policy = format!(
+        "\"client\";q={};w={}",
+        limit.rate.count,
+        whole(limit.rate.per)
+    );
+    let left = format!("\"client\";r=0;t={}", whole(wait));
+    for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, left)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 /// The answer where larder itself has a defect.

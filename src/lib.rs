@@ -6,6 +6,7 @@
 //! listener    accept, HTTP/1.1 and HTTP/2, limits, drain; sanitize: one form, whatever the client wrote
 //! front       host + path + method -> route; the answer's id, counters and log line
 //!   tunnel    what has left HTTP by an upgrade that the route allows
+//! admission   places for what waits, shared fairly between routes; rates; what is over them is shed
 //! cache       fresh: answer. stale and allowed: answer, refresh behind. failure below: the last known good answer
 //!   store     memory tier over disk tier: only whole answers
 //! resilience  deadline, retry, breaker, bulkhead, attempt
@@ -22,6 +23,7 @@ pub mod listener;
 pub mod front;
 pub mod route;
 pub mod tunnel;
+pub mod admission;
 pub mod cache;
 pub mod store;
 pub mod resilience;

@@ -25,7 +25,8 @@ pub use operations::{
     PurgeRefused, Purging,
 };
 pub use status::{
-    BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus, UpstreamStatus,
+    AdmissionStatus, BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus,
+    UpstreamStatus,
 };
 
 use crate::{
@@ -38,6 +39,8 @@ use guard::Guard;
 /// Few clients, short questions: far below what the proxy itself allows.
 const LIMITS: Limits = Limits {
     connections_max: 64,
+    client_connections_max: None,
+    trusted_proxies: Vec::new(),
     idle_timeout: Duration::from_secs(30),
     header_bytes_max: 16 * 1024,
     headers_max: 64,

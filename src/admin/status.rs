@@ -33,6 +33,8 @@ pub struct Status {
     pub upstreams: Vec<UpstreamStatus>,
     /// The store.
     pub store: StoreStatus,
+    /// What this process has taken on.
+    pub admission: AdmissionStatus,
     /// Recent alerts, newest first.
     pub alerts: Vec<RaisedAlert>,
 }
@@ -111,6 +113,25 @@ pub struct LastFailure {
     pub at: Timestamp,
     /// The word for it.
     pub cause: &'static str,
+}
+
+/// What this process has taken on, and what it refused because of that.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AdmissionStatus {
+    /// Requests that wait for an upstream now.
+    pub requests_waiting: usize,
+    /// Their bound.
+    pub requests_max: usize,
+    /// Fetches under way.
+    pub fetches: usize,
+    /// Their bound.
+    pub fetches_max: usize,
+    /// Requests and refreshes shed so far.
+    pub shed: u64,
+    /// Connections closed because their client had too many.
+    pub client_connections_limited: u64,
+    /// Requests refused because their client had sent too many.
+    pub client_requests_limited: u64,
 }
 
 /// The store's tiers.

@@ -33,6 +33,7 @@ impl StatusSource for Fixed {
                 state: "disk",
                 ..StoreStatus::default()
             },
+            admission: AdmissionStatus::default(),
             alerts: Vec::new(),
         }
     }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use crate::{
     admin::{
-        BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus, UpstreamStatus,
+        AdmissionStatus, BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus,
+        UpstreamStatus,
     },
     cache,
     config::Config,
@@ -41,6 +42,7 @@ impl StatusSource for Report {
             routes: self.routes(),
             upstreams: self.upstreams.iter().map(upstream_status).collect(),
             store: self.store_status(),
+            admission: self.admission_status(),
             alerts: self.alerts.recent(),
         }
     }
@@ -77,6 +79,19 @@ impl Report {
             requests: requests(&route.name),
         };
         self.config.routes.iter().map(status).collect()
+    }
+
+    fn admission_status(&self) -> AdmissionStatus {
+        let admission = self.cache.admission();
+        AdmissionStatus {
+            requests_waiting: admission.waiting(),
+            requests_max: admission.waiting_max(),
+            fetches: admission.fetches(),
+            fetches_max: self.config.server.fetches_max,
+            shed: admission.shed(),
+            client_connections_limited: self.listener.client_limited(),
+            client_requests_limited: self.front.client_limited(),
+        }
     }
 
     fn store_status(&self) -> StoreStatus {
@@ -143,6 +158,18 @@ impl Report {
         }
         self.sample_store(samples);
         self.sample_purges(samples);
+        self.cache.admission().sample(samples);
+        for (limit, count) in [
+            ("connections", self.listener.client_limited()),
+            ("rate", self.front.client_limited()),
+        ] {
+            samples.counter(
+                "client_limited",
+                "Connections and requests refused because their client had too many",
+                &[("limit", limit)],
+                count,
+            );
+        }
         let gauge = |samples: &mut Samples, name, help, value: usize| {
             samples.gauge(name, help, &[], value as f64);
         };

@@ -5,20 +5,18 @@
 //!
 //! # Invariants
 //!
-//! - At most one flight per key, at most `fetches_max` fetches at once over all keys.
+//! - At most one flight per key. How many there may be at once, over all keys, is a matter of `admission`: a flight holds a
+//!   permit until it ends.
 //! - Waiters always wake: a guard that is dropped without an outcome (a panic, a shutdown) closes the flight.
 
 use std::{
     collections::{HashMap, hash_map},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::store::Key;
+use crate::{admission::Permit, failure::Failure, store::Key};
 
 /// More shards than threads that meet here; a power of two.
 const SHARDS: usize = 64;
@@ -28,7 +26,6 @@ type Shard<T> = Mutex<HashMap<Key, Arc<Flight<T>>>>;
 /// The fetches under way.
 pub(super) struct Flights<T> {
     shards: Box<[Shard<T>; SHARDS]>,
-    permits: Permits,
 }
 
 /// One fetch under way. `T` is its outcome, cheap to clone.
@@ -52,26 +49,30 @@ pub(super) enum Joined<T> {
     Leader(Guard<T>),
     /// Somebody fetches already.
     Follower(Arc<Flight<T>>),
-    /// Too many fetches are under way.
-    Full,
+    /// There is no room for another fetch.
+    Shed(Failure),
 }
 
 impl<T: Clone> Flights<T> {
-    /// No flights yet; at most `fetches_max` at once.
-    pub(super) fn new(fetches_max: usize) -> Arc<Self> {
+    /// No flights yet.
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             shards: Box::new(std::array::from_fn(|_| Mutex::default())),
-            permits: Permits::new(fetches_max),
         })
     }
 
-    /// Joins the flight of this key or starts it.
-    pub(super) fn join(self: &Arc<Self>, key: Key) -> Joined<T> {
+    /// Joins the flight of this key, or starts it if there is room (`admit`).
+    pub(super) fn join(
+        self: &Arc<Self>,
+        key: Key,
+        admit: impl FnOnce() -> Result<Permit, Failure>,
+    ) -> Joined<T> {
         match self.shard(&key).entry(key) {
             hash_map::Entry::Occupied(known) => Joined::Follower(Arc::clone(known.get())),
             hash_map::Entry::Vacant(free) => {
-                let Some(permit) = self.permits.acquire() else {
-                    return Joined::Full;
+                let permit = match admit() {
+                    Ok(permit) => permit,
+                    Err(failure) => return Joined::Shed(failure),
                 };
                 let flight = Arc::new(Flight {
                     started: Instant::now(),
@@ -87,16 +88,6 @@ impl<T: Clone> Flights<T> {
                 })
             }
         }
-    }
-
-    /// A place among the fetches for a request that shares nothing.
-    pub(super) fn permit(&self) -> Option<Permit> {
-        self.permits.acquire()
-    }
-
-    /// Fetches under way, shared ones and others.
-    pub(super) fn in_flight(&self) -> usize {
-        self.permits.in_use()
     }
 }
 
@@ -169,75 +160,58 @@ impl<T> Drop for Guard<T> {
     }
 }
 
-#[derive(Clone)]
-struct Permits(Arc<Count>);
-
-struct Count {
-    in_use: AtomicUsize,
-    max: usize,
-}
-
-impl Permits {
-    fn new(max: usize) -> Self {
-        Self(Arc::new(Count {
-            in_use: AtomicUsize::new(0),
-            max,
-        }))
-    }
-
-    fn acquire(&self) -> Option<Permit> {
-        let taken = self
-            .0
-            .in_use
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_use| {
-                (in_use < self.0.max).then_some(in_use + 1)
-            });
-        taken.ok().map(|_| Permit(self.clone()))
-    }
-
-    fn in_use(&self) -> usize {
-        self.0.in_use.load(Ordering::Acquire)
-    }
-}
-
-/// One of `fetches_max`; given back when dropped.
-pub(super) struct Permit(Permits);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.0.in_use.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::{
+        admission::Admission,
+        config::{self, FixedEnv},
+        failure::Cause,
+        http::fetch::Priority,
+    };
 
     const KEY: Key = Key::from_bytes([3; 32]);
 
+    fn admission(fetches_max: usize) -> Admission {
+        let toml = format!(
+            "server.fetches_max = {fetches_max}\nupstream.a.endpoints = [\"http://127.0.0.1:9100\"]\nroute = [{{ path = \"/\", upstream = \"a\" }}]"
+        );
+        let config = config::parse(&toml, Path::new("test.toml"), &FixedEnv::default());
+        Admission::new(&config.unwrap_or_else(|errors| panic!("{errors}")))
+    }
+
+    fn permit(admission: &Admission) -> Result<Permit, Failure> {
+        admission.route("/").fetch(Priority::UserMiss)
+    }
+
     #[tokio::test]
     async fn followers_get_the_leaders_outcome() {
-        let flights = Flights::new(10);
-        let Joined::Leader(guard) = flights.join(KEY) else {
+        let (flights, admission) = (Flights::new(), admission(10));
+        let Joined::Leader(guard) = flights.join(KEY, || permit(&admission)) else {
             panic!("the first is the leader");
         };
-        let Joined::Follower(flight) = flights.join(KEY) else {
+        let Joined::Follower(flight) = flights.join(KEY, || permit(&admission)) else {
             panic!("the second is a follower");
         };
         let waiting = tokio::spawn(async move { flight.outcome().await });
         guard.publish("answer");
         assert_eq!(waiting.await.unwrap(), Some("answer"));
         drop(guard);
-        assert!(matches!(flights.join(KEY), Joined::Leader(_)));
+        assert!(matches!(
+            flights.join(KEY, || permit(&admission)),
+            Joined::Leader(_)
+        ));
     }
 
     #[tokio::test]
     async fn a_leader_that_dies_wakes_its_followers() {
-        let flights = Flights::<&str>::new(10);
-        let Joined::Leader(guard) = flights.join(KEY) else {
+        let (flights, admission) = (Flights::<&str>::new(), admission(10));
+        let Joined::Leader(guard) = flights.join(KEY, || permit(&admission)) else {
             panic!("the first is the leader");
         };
-        let Joined::Follower(flight) = flights.join(KEY) else {
+        let Joined::Follower(flight) = flights.join(KEY, || permit(&admission)) else {
             panic!("the second is a follower");
         };
         let waiting = tokio::spawn(async move { flight.outcome().await });
@@ -247,20 +221,24 @@ mod tests {
 
     #[test]
     fn no_more_fetches_than_allowed_and_slots_come_back() {
-        let flights = Flights::<()>::new(1);
+        let flights = Flights::<()>::new();
         let tokio = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         let _entered = tokio.enter();
-        let leader = flights.join(KEY);
-        assert!(matches!(
-            flights.join(Key::from_bytes([4; 32])),
-            Joined::Full
-        ));
-        assert!(flights.permit().is_none());
+        let admission = admission(1);
+        let leader = flights.join(KEY, || permit(&admission));
+        let other = Key::from_bytes([4; 32]);
+        let Joined::Shed(failure) = flights.join(other, || permit(&admission)) else {
+            panic!("there is room for one");
+        };
+        assert_eq!(failure.cause(), Cause::Overloaded);
+        let follower = flights.join(KEY, || panic!("a follower takes no place"));
+        assert!(matches!(follower, Joined::Follower(_)));
+        assert!(permit(&admission).is_err());
         drop(leader);
-        assert!(flights.permit().is_some());
-        assert_eq!(flights.in_flight(), 0);
+        assert!(permit(&admission).is_ok());
+        assert_eq!(admission.fetches(), 0);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     arrival::Arrival,
     aside::Aside,
     ask::Asked,
-    coalesce::{Guard, Permit},
+    coalesce::Guard,
     content::{Content, written_as},
     control::ResponseDirectives,
     entry::{Entry, StoredResponse, with_places, without_places},
@@ -37,12 +37,13 @@ use super::{
     vary::Vary,
 };
 use crate::{
+    admission::Permit,
     chance,
     clock::Timestamp,
     failure::{Cause, Failure},
     http::{
         Body, Request, Response,
-        fetch::{Attempts, Timing},
+        fetch::{Attempts, Priority, Timing},
         hop,
         uri::AsWritten,
     },
@@ -82,7 +83,8 @@ impl RouteCache {
         found: &Found,
         primary: Key,
     ) {
-        if let Joined::Leader(guard) = self.shared.flights.join(found.key) {
+        let admit = || self.admission.fetch(Priority::UserRevalidate);
+        if let Joined::Leader(guard) = self.shared.flights.join(found.key, admit) {
             let mut parts = Request::new(Body::empty()).into_parts().0;
             parts.uri = uri.clone();
             parts.headers = headers.clone();

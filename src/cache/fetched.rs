@@ -62,8 +62,8 @@ pub(super) enum Waited {
     TooSlow,
     /// The fetch ended without any outcome.
     GivenUp,
-    /// There was no place for another fetch.
-    Overloaded,
+    /// There was no room for another fetch.
+    Shed(Failure),
 }
 
 /// What a request does after waiting.

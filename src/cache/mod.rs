@@ -96,12 +96,13 @@ use self::{
     lookup::{Found, Reading},
     marks::Marks,
     no_vary_search::Equivalents,
-    pass::only_reads,
+    pass::{only_reads, priority},
     plan::{Plan, Prospects, plan},
     status::{CacheStatus, Forward},
     storable::has_unkeyed_authorization,
 };
 use crate::{
+    admission::{Admission, Permit, RouteAdmission},
     clock::Clock,
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
@@ -126,6 +127,7 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 pub struct Shared {
     store: Store<Entry>,
     flights: Arc<Flights<Fetched>>,
+    admission: Admission,
     marks: Marks,
     purges: Arc<Purges>,
     equivalents: Equivalents,
@@ -151,7 +153,8 @@ impl Shared {
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
-            flights: Flights::new(config.server.fetches_max),
+            flights: Flights::new(),
+            admission: Admission::new(config),
             marks: Marks::new(config.store.marks_max),
             purges,
             equivalents: Equivalents::new(config.store.marks_max),
@@ -169,7 +172,12 @@ impl Shared {
 
     /// Fetches under way.
     pub fn fetches(&self) -> usize {
-        self.flights.in_flight()
+        self.admission.fetches()
+    }
+
+    /// The places that requests and fetches take.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The purges that are in force.
@@ -189,6 +197,7 @@ pub struct Cache(Arc<RouteCache>);
 
 struct RouteCache {
     route: Arc<RouteConfig>,
+    admission: RouteAdmission,
     shared: Arc<Shared>,
     below: FetchService,
     lookout: Lookout,
@@ -210,7 +219,9 @@ impl Cache {
         outlook: Outlook,
         metrics: RouteMetrics,
     ) -> Self {
+        let admission = shared.admission.route(&route.name);
         Self(Arc::new(RouteCache {
+            admission,
             route,
             shared,
             below,
@@ -324,7 +335,7 @@ impl RouteCache {
             }
         };
         let wishes = self.wishes(&parts.headers);
-        let (mut known_key, mut alone) = (None, false);
+        let (mut known_key, mut alone, mut place) = (None, false, None);
         let arrived = Instant::now();
         let mut earlier: Option<Found> = None;
         if primary == target
@@ -380,7 +391,9 @@ impl RouteCache {
                 _ => &found,
             };
             let patience = self.patience(standby, arrived);
-            let (waited, collapsed) = if alone || nth == JOINS_MAX {
+            let (waited, collapsed) = if let Err(failure) = self.seat(&mut place, standby) {
+                (Waited::Shed(failure), false)
+            } else if alone || nth == JOINS_MAX {
                 let waited = self.fetch_alone(&parts, &found, primary, patience).await;
                 (waited, false)
             } else {
@@ -484,6 +497,15 @@ impl RouteCache {
         )
     }
 
+    /// From here on a request may wait for the upstream: in one place, for as long as it does.
+    fn seat(&self, place: &mut Option<Permit>, standby: &Found) -> Result<(), Failure> {
+        if place.is_none() {
+            let priority = priority(standby.is_last_known_good());
+            *place = Some(self.admission.wait(priority)?);
+        }
+        Ok(())
+    }
+
     /// Joins the fetch of this key or starts it; says also whether it was another's.
     async fn fetch_together(
         self: &Arc<Self>,
@@ -492,8 +514,10 @@ impl RouteCache {
         primary: Key,
         patience: Option<Instant>,
     ) -> (Waited, bool) {
-        match self.shared.flights.join(found.key) {
-            Joined::Full => (Waited::Overloaded, false),
+        let priority = priority(found.is_last_known_good());
+        let admit = || self.admission.fetch(priority);
+        match self.shared.flights.join(found.key, admit) {
+            Joined::Shed(failure) => (Waited::Shed(failure), false),
             Joined::Leader(guard) => {
                 let started = guard.flight().started();
                 let reply = self.spawn_fetch(parts.clone(), found, primary, Some(guard), None);
@@ -532,8 +556,10 @@ impl RouteCache {
         primary: Key,
         patience: Option<Instant>,
     ) -> Waited {
-        let Some(permit) = self.shared.flights.permit() else {
-            return Waited::Overloaded;
+        let priority = priority(found.is_last_known_good());
+        let permit = match self.admission.fetch(priority) {
+            Ok(permit) => permit,
+            Err(failure) => return Waited::Shed(failure),
         };
         let started = Instant::now();
         let reply = self.spawn_fetch(parts.clone(), found, primary, None, Some(permit));
@@ -589,9 +615,7 @@ impl RouteCache {
             Waited::GivenUp => {
                 Next::Failed(self.counted(Failure::new(Cause::Internal, Sent::MayHaveActed)))
             }
-            Waited::Overloaded => {
-                Next::Failed(self.counted(Failure::new(Cause::Overloaded, Sent::Nothing)))
-            }
+            Waited::Shed(failure) => Next::Failed(self.counted(failure)),
             Waited::Reply(Reply::Own(own)) => Next::Answered(own.into_answer(parts, status)),
             Waited::Reply(Reply::Reading(streaming, body)) => Next::Answered(
                 copy_instead().unwrap_or_else(|| streaming.answer(parts, body, status)),

@@ -16,7 +16,8 @@ use super::{
     status::{CacheStatus, Forward},
 };
 use crate::{
-    failure::{Cause, Failure, Sent},
+    admission::Permit,
+    failure::Failure,
     http::{
         Body, Request,
         fetch::{Attempts, FetchContext, Priority, Reads},
@@ -41,6 +42,14 @@ pub(super) fn only_reads(parts: &Parts) -> bool {
     is_safe(&parts.method) || parts.extensions.get::<Reads>().is_some()
 }
 
+/// Who is served where a client asks: whoever has a copy behind him goes last.
+pub(super) fn priority(stale_copy: bool) -> Priority {
+    match stale_copy {
+        true => Priority::UserRevalidate,
+        false => Priority::UserMiss,
+    }
+}
+
 impl RouteCache {
     /// Sends the request on as it is and the answer back as it comes.
     pub(super) async fn pass(self: &Arc<Self>, parts: Parts, body: Body, why: Forward) -> Answer {
@@ -56,9 +65,13 @@ impl RouteCache {
         found: Option<&Found>,
     ) -> Answer {
         let status = CacheStatus::forwarded(why);
-        let Some(_permit) = self.shared.flights.permit() else {
-            let failure = self.counted(Failure::new(Cause::Overloaded, Sent::Nothing));
-            return self.fall_back(&parts, found, &failure, status).await;
+        // Places until the answer's head: a body that streams, for hours perhaps, is nobody's waiting.
+        let _permits = match self.places() {
+            Ok(permits) => permits,
+            Err(failure) => {
+                let failure = self.counted(failure);
+                return self.fall_back(&parts, found, &failure, status).await;
+            }
         };
         let mut request = Request::from_parts(parts.clone(), body);
         if only_reads(&parts) {
@@ -110,14 +123,17 @@ impl RouteCache {
         }
     }
 
+    /// What a request takes that waits for an answer of its own.
+    fn places(&self) -> Result<(Permit, Permit), Failure> {
+        let waiting = self.admission.wait(Priority::UserMiss)?;
+        Ok((waiting, self.admission.fetch(Priority::UserMiss)?))
+    }
+
     /// What every fetch of this route says to the layers below; streamed unless more is asked for.
     pub(super) fn context(&self, stale_copy: bool) -> FetchContext {
         FetchContext {
             stale_copy,
-            priority: match stale_copy {
-                true => Priority::UserRevalidate,
-                false => Priority::UserMiss,
-            },
+            priority: priority(stale_copy),
             whole_bytes_max: None,
             hold_back: None,
             deadline: self.route.deadline,

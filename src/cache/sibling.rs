@@ -94,6 +94,7 @@ impl RouteCache {
         // Only for its lookups: nothing below it is asked.
         let other = Self {
             route: Arc::clone(route),
+            admission: self.admission.clone(),
             shared: Arc::clone(&self.shared),
             below: self.below.clone(),
             lookout: Lookout::default(),

@@ -141,6 +141,13 @@ pub static SERVER: TableKeys = TableKeys {
         key("drain_for", PERIOD_OR_ZERO, Is("\"10s\""), "How long a shutdown waits for requests under way."),
         key("tunnels_max", Count { min: 1, max: MILLION }, Is("1024"), "Upgraded connections (`upgrade` of a route) at once; more are answered 503."),
         key("fetches_max", Count { min: 1, max: MILLION }, Is("4096"), "Fetches from upstreams at once, over all routes; more are answered from the store or 503."),
+        key("requests_max", Count { min: 1, max: MILLION }, Means("three quarters of `connections_max`"), "Requests at once that wait for an upstream, over all routes, those that wait for another's fetch included; more are answered from the store or 503. What the store answers does not count."),
+        key("reserved_percent", Count { min: 0, max: 100 }, Is("50"), "Share of `requests_max` and of `fetches_max` that is kept for the routes, in equal parts by upstream and then by route; the rest is for whoever comes first. `0` keeps nothing for anybody."),
+        key("bodies_max", SIZE, Is("\"512 MiB\""), "Bytes of bodies held at once over all requests: read whole, read along, or content that is asked by. When they are used up, bodies are streamed without being held or stored, and a stored copy answers where there is one."),
+        key("client_connections_max", Count { min: 1, max: MILLION }, Means("no limit but `connections_max`"), "Connections at once of one client address (IPv6: of one /64); more are closed at once. `trusted_proxies` are exempt."),
+        key("client_rate", Other("a rate: `\"100 / second\"`"), Means("no limit"), "Requests of one client address (IPv6: of one /64), whatever answers them; more are answered 429. Behind `trusted_proxies` the client is the one they name."),
+        key("client_burst", Count { min: 1, max: MILLION }, Means("as many as `client_rate` counts"), "Requests of a client that was quiet that may come at once."),
+        key("clients_max", Count { min: 16, max: 10 * MILLION }, Is("65536"), "Client addresses remembered for `client_rate`; of more, the least active are forgotten, and so have their whole burst again."),
     ],
 };
 
@@ -328,6 +335,9 @@ pub static ROUTE: TableKeys = TableKeys {
         key("attempt_timeout", PERIOD, Means("the upstream's"), "One attempt."),
         key("deadline_header", Text, Means("none"), "Field by which each attempt tells the upstream how many whole milliseconds it has left; a client's own is replaced."),
         key("hedge", Table(&HEDGE), Means("no hedging"), "A second request where the first takes longer than most."),
+        key("requests_max", Count { min: 1, max: MILLION }, Means("what the shares of `server.requests_max` leave it"), "Requests of this route at once that wait for the upstream; more are answered from the store or 503."),
+        key("rate", Other("a rate: `\"200 / second\"`"), Means("no limit"), "Requests of this route, over all clients, that the store alone does not answer; more are answered from the store or 503."),
+        key("burst", Count { min: 1, max: MILLION }, Means("as many as `rate` counts"), "Requests that may come at once after a quiet time."),
         key("key", Table(&ROUTE_KEY), Means("all defaults"), "What tells answers apart, beside method and path."),
         key("strip_prefix", Text, Means("nothing is stripped"), "Leading literal segments taken away on the way to the upstream: `\"/api\"`."),
         key("rewrite", Text, Means("the path as it came"), "The path for the upstream, from the route's parameters: `\"/v2/items/{sku}\"`."),

@@ -10,6 +10,7 @@ mod document;
 pub mod keys;
 pub mod model;
 mod network;
+mod rate;
 mod reader;
 pub mod reference;
 mod report;
@@ -34,6 +35,7 @@ use self::{
 pub use document::{Document, DocumentError};
 pub use model::*;
 pub use network::{Network, NetworkError};
+pub use rate::Rate;
 pub use report::{ConfigErrors, Finding, Place, Severity};
 pub use sibling::{Sibling, SiblingError};
 pub use tags::{RouteTags, TagError, TagTemplate};

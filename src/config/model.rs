@@ -12,6 +12,7 @@ use super::{
     Written,
     document::Document,
     network::Network,
+    rate::Rate,
     report::Finding,
     sibling::Sibling,
     tags::RouteTags,
@@ -66,6 +67,28 @@ pub struct ServerConfig {
     pub tunnels_max: usize,
     /// Fetches from upstreams at once; more are shed with 503. Default: 4,096.
     pub fetches_max: usize,
+    /// Requests at once that wait for an upstream; more are shed. Default: three quarters of `connections_max`, so that a
+    /// quarter of the connections is left for what the store answers.
+    pub requests_max: usize,
+    /// Share of `requests_max` and `fetches_max` that is kept for the routes in equal parts, 0 to 100. Default: 50.
+    pub reserved_percent: u32,
+    /// Bytes of bodies held at once. Default: 512 MiB.
+    pub bodies_bytes_max: u64,
+    /// Connections at once of one client address; more are closed. Default: none but `connections_max`.
+    pub client_connections_max: Option<usize>,
+    /// Requests of one client address; more are answered 429. Default: no limit.
+    pub client_rate: Option<RateLimit>,
+    /// Client addresses remembered for `client_rate`. Default: 65,536.
+    pub clients_max: usize,
+}
+
+/// A rate and what may come at once after a quiet time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// So many in so long, in the long run.
+    pub rate: Rate,
+    /// At once, at least 1. Default: as many as the rate counts.
+    pub burst: u32,
 }
 
 /// `[admin]`
@@ -415,6 +438,10 @@ pub struct RouteConfig {
     pub deadline_header: Option<HeaderName>,
     /// A second request where the first takes long. Default: none.
     pub hedge: Option<HedgeConfig>,
+    /// Requests at once that wait for the upstream. Default: what the shares of `server.requests_max` leave it.
+    pub requests_max: Option<usize>,
+    /// Requests that the store alone does not answer, over all clients. Default: no limit.
+    pub rate: Option<RateLimit>,
     /// What tells answers apart.
     pub key: KeyConfig,
     /// How the path is changed on its way to the upstream.

@@ -77,6 +77,20 @@ fn every_default_of_the_key_table_can_be_read() {
     assert_eq!(store.memory_bytes, 256 << 20);
     assert_eq!(store.disk_bytes, 4 << 30);
     assert_eq!(store.flush_every, Duration::from_millis(500));
+    assert_eq!(
+        server.requests_max, 7_500,
+        "three quarters of connections_max"
+    );
+    assert_eq!((server.reserved_percent, server.clients_max), (50, 65_536));
+    assert_eq!(server.bodies_bytes_max, 512 << 20);
+    assert_eq!(
+        (server.client_connections_max, server.client_rate),
+        (None, None)
+    );
+    assert_eq!(
+        (config.routes[0].requests_max, config.routes[0].rate),
+        (None, None)
+    );
     assert_eq!(config.log.redact_query.len(), 9);
     let upstream = &config.upstreams[0];
     assert_eq!(upstream.attempt_timeout_stale, Duration::from_secs(2));
@@ -770,4 +784,39 @@ fn upgrades_and_trusted_proxies_are_checked_when_the_file_is_read() {
         config.routes[0].upgrade_idle_timeout,
         Duration::from_secs(3600)
     );
+}
+
+#[test]
+fn rates_come_with_a_burst() {
+    let limit = |count, per_secs, burst| {
+        let per = Duration::from_secs(per_secs);
+        Some(RateLimit {
+            rate: Rate { count, per },
+            burst,
+        })
+    };
+    let config = parsed(&format!(
+        "server = {{ connections_max = 10, client_rate = \"100 / minute\" }}\n{BASE}{ROUTE}rate = \"5/s\"\nburst = 20\n"
+    ));
+    assert_eq!(config.server.requests_max, 8);
+    assert_eq!(config.server.client_rate, limit(100, 60, 100));
+    assert_eq!(config.routes[0].rate, limit(5, 1, 20));
+
+    let config = parsed(&format!("{BASE}{ROUTE}burst = 20\n"));
+    assert_eq!(config.routes[0].rate, None);
+    let warning = config.warnings[0].to_string();
+    assert!(
+        warning.contains("changes nothing without `rate`"),
+        "{warning}"
+    );
+
+    let complaints = complaints(&format!(
+        "server.client_rate = 5\n{BASE}{ROUTE}rate = \"5\"\n"
+    ));
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(
+        complaints[0].contains("server.client_rate"),
+        "{complaints:?}"
+    );
+    assert!(complaints[1].contains("rate"), "{complaints:?}");
 }

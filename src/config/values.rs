@@ -122,7 +122,7 @@ pub(super) fn duration(value: &DeValue<'_>, zero: bool) -> Parsed<Duration> {
 }
 
 /// `None`: not a length of time. A day has 24 hours and a week seven of them, whatever the calendar does meanwhile.
-fn length(text: &str) -> Option<Duration> {
+pub(super) fn length(text: &str) -> Option<Duration> {
     let span = jiff::fmt::friendly::SpanParser::new().parse_span(text);
     let length = span.ok()?.to_duration(SpanRelativeTo::days_are_24_hours());
     // Months and years have no length of their own, and negative ones are no time to wait.

@@ -47,6 +47,51 @@ pub fn told(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> Option<He
     Some(told)
 }
 
+/// The address of the client behind the trusted proxies: the last one that they name and that is none of them. `told`: what
+/// the peer said, if it is trusted ([`told`]). `None`: nobody knows, so that nobody can be held to a limit.
+///
+/// Where there are both fields, `X-Forwarded-For` counts: nearly every proxy writes it, and some pass on a `Forwarded` that
+/// the client made up.
+pub fn client(trusted: &[Network], peer: IpAddr, told: Option<&HeaderMap>) -> Option<IpAddr> {
+    let Some(told) = told else {
+        return Some(peer);
+    };
+    let lines = |name: &HeaderName| {
+        let lines = told.get_all(name).iter().rev();
+        lines.map(|line| line.to_str().unwrap_or_default())
+    };
+    let mut nodes: Box<dyn Iterator<Item = Option<IpAddr>>> = if told.contains_key(&X_FORWARDED_FOR)
+    {
+        Box::new(lines(&X_FORWARDED_FOR).flat_map(|line| line.rsplit(',').map(node)))
+    } else {
+        // RFC 7239 4: a comma or semicolon inside quotes is none of these; no address has one, so such a node is unknown.
+        let node_of = |element: &str| {
+            let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+            let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+            node(value)
+        };
+        Box::new(lines(&FORWARDED).flat_map(move |line| line.rsplit(',').map(node_of)))
+    };
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    nodes
+        .find(|node| node.is_none_or(|address| !is_trusted(address)))
+        .flatten()
+}
+
+/// An address with or without quotes, brackets and port (RFC 7239 6).
+fn node(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, _port) = rest.split_once(']')?;
+        return address.parse().ok();
+    }
+    let address = match text.split_once(':') {
+        Some((address, port)) if !port.contains(':') => address,
+        _ => text,
+    };
+    address.parse().ok()
+}
+
 impl Forwarded {
     /// What to tell about the client at `peer` that asked for `host`, behind what a trusted proxy told.
     pub fn new(
@@ -126,6 +171,112 @@ fn appended(told: &HeaderMap, name: &HeaderName, own: &str) -> Option<HeaderValu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_trusted_proxys() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        for (name, peer, fields, want) in [
+            (
+                "nobody in front",
+                "192.0.2.1",
+                &[("x-forwarded-for", "203.0.113.9")][..],
+                Some("192.0.2.1"),
+            ),
+            (
+                "one proxy",
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9")],
+                Some("203.0.113.9"),
+            ),
+            (
+                "what the client claims stands before it",
+                "10.0.0.1",
+                &[("x-forwarded-for", "198.51.100.1, 203.0.113.9")],
+                Some("203.0.113.9"),
+            ),
+            (
+                "two proxies",
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9, 10.0.0.2")],
+                Some("203.0.113.9"),
+            ),
+            (
+                "two lines",
+                "10.0.0.1",
+                &[
+                    ("x-forwarded-for", "203.0.113.9"),
+                    ("x-forwarded-for", "10.0.0.2"),
+                ],
+                Some("203.0.113.9"),
+            ),
+            (
+                "with a port",
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9:4711")],
+                Some("203.0.113.9"),
+            ),
+            (
+                "IPv6",
+                "10.0.0.1",
+                &[("x-forwarded-for", "2001:db8::1")],
+                Some("2001:db8::1"),
+            ),
+            (
+                "IPv6 with a port",
+                "10.0.0.1",
+                &[("x-forwarded-for", "[2001:db8::1]:80")],
+                Some("2001:db8::1"),
+            ),
+            (
+                "RFC 7239",
+                "10.0.0.1",
+                &[(
+                    "forwarded",
+                    "for=198.51.100.1, proto=https;For=\"[2001:db8::1]:80\"",
+                )],
+                Some("2001:db8::1"),
+            ),
+            (
+                "RFC 7239 without quotes",
+                "10.0.0.1",
+                &[("forwarded", "for=203.0.113.9;proto=http")],
+                Some("203.0.113.9"),
+            ),
+            (
+                "both",
+                "10.0.0.1",
+                &[
+                    ("forwarded", "for=198.51.100.1"),
+                    ("x-forwarded-for", "203.0.113.9"),
+                ],
+                Some("203.0.113.9"),
+            ),
+            ("hidden", "10.0.0.1", &[("forwarded", "for=_hidden")], None),
+            (
+                "nobody named",
+                "10.0.0.1",
+                &[("x-forwarded-proto", "https")],
+                None,
+            ),
+            (
+                "only proxies named",
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.0.0.2")],
+                None,
+            ),
+            (
+                "nonsense behind a proxy",
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9, ?, 10.0.0.2")],
+                None,
+            ),
+        ] {
+            let peer = peer.parse().unwrap();
+            let told = told(&trusted, peer, &map(fields));
+            let found = client(&trusted, peer, told.as_ref());
+            assert_eq!(found, want.map(|want| want.parse().unwrap()), "{name}");
+        }
+    }
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -5,7 +5,7 @@
 //! one addition to a counter of its own connection.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map},
     convert::Infallible,
     error::Error,
     io,
@@ -32,7 +32,8 @@ use super::{
     drain::{DrainReport, Leash, Shutdown},
 };
 use crate::{
-    config::ServerConfig,
+    admission::ClientKey,
+    config::{Network, ServerConfig},
     http::interim::Interims,
     observe::{Samples, Source},
 };
@@ -108,6 +109,7 @@ pub struct ListenerStats {
     open: AtomicUsize,
     accepted: AtomicU64,
     accept_errors: AtomicU64,
+    client_limited: AtomicU64,
     full: AtomicU64,
     idle_closed: AtomicU64,
     stalled: AtomicU64,
@@ -127,6 +129,11 @@ impl ListenerStats {
     /// Accepts that failed so far.
     pub fn accept_errors(&self) -> u64 {
         self.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed because their client had `client_connections_max` of them already.
+    pub fn client_limited(&self) -> u64 {
+        self.client_limited.load(Ordering::Relaxed)
     }
 
     /// How often `connections_max` was reached and accepting stopped for a while.
@@ -182,10 +189,14 @@ impl Source for ListenerStats {
 }
 
 /// What a listener lets in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once; more wait in the backlog. At least 1.
     pub connections_max: usize,
+    /// Connections at once of one client address; more are closed.
+    pub client_connections_max: Option<usize>,
+    /// Who may have any number of them.
+    pub trusted_proxies: Vec<Network>,
     /// A connection that begins no request for this long is asked to end. So this also bounds the wait for a head.
     pub idle_timeout: Duration,
     /// Largest request head in bytes, else 431.
@@ -202,6 +213,8 @@ impl From<&ServerConfig> for Limits {
     fn from(config: &ServerConfig) -> Self {
         Self {
             connections_max: config.connections_max,
+            client_connections_max: config.client_connections_max,
+            trusted_proxies: config.trusted_proxies.clone(),
             idle_timeout: config.header_read_timeout,
             header_bytes_max: config.header_bytes_max,
             headers_max: config.headers_max,
@@ -269,7 +282,7 @@ impl Listener {
         } = self;
         let protocols = Protocols::new(&limits);
         let connections_max = limits.connections_max.max(1);
-        let mut connections = Connections::new(limits.idle_timeout, stats);
+        let mut connections = Connections::new(&limits, stats);
         let mut sweep = interval(sweep_interval(limits.idle_timeout));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut accept = Accept::new(&socket);
@@ -284,9 +297,14 @@ impl Listener {
                 now = sweep.tick() => connections.sweep(now),
                 accepted = accept.next(), if has_room => match accepted {
                     Ok((stream, peer)) => {
+                        let Some(client) = connections.admitted(&peer) else {
+                            // Closed unread and unanswered: whoever opens too many is not owed the work of an answer.
+                            drop(stream);
+                            continue;
+                        };
                         let interims = peer.interims.clone();
                         let service = service_for(peer);
-                        connections.spawn(&protocols, stream, service, interims);
+                        connections.spawn(&protocols, stream, service, interims, client);
                         if connections.len() == connections_max {
                             connections.stats.full.fetch_add(1, Ordering::Relaxed);
                         }
@@ -394,11 +412,19 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 struct Connections {
     tasks: JoinSet<()>,
     leashes: HashMap<Id, Tracked>,
+    /// Connections by client, where they are counted. As many clients as connections at most.
+    clients: HashMap<ClientKey, usize>,
+    client_connections_max: Option<usize>,
+    trusted_proxies: Vec<Network>,
     idle_timeout: Duration,
     stats: Arc<ListenerStats>,
 }
 
+/// As whose connection one is counted; nobody's where there is no limit for it.
+type Counted = Option<ClientKey>;
+
 struct Tracked {
+    client: Counted,
     task: AbortHandle,
     leash: Arc<Leash>,
     stall: Option<u64>,
@@ -409,9 +435,10 @@ struct Tracked {
 }
 
 impl Tracked {
-    fn new(task: AbortHandle, leash: Arc<Leash>) -> Self {
+    fn new(task: AbortHandle, leash: Arc<Leash>, client: Counted) -> Self {
         let now = Instant::now();
         Self {
+            client,
             task,
             leash,
             stall: None,
@@ -442,13 +469,36 @@ impl Tracked {
 }
 
 impl Connections {
-    fn new(idle_timeout: Duration, stats: Arc<ListenerStats>) -> Self {
+    fn new(limits: &Limits, stats: Arc<ListenerStats>) -> Self {
         Self {
             tasks: JoinSet::new(),
             leashes: HashMap::new(),
-            idle_timeout,
+            clients: HashMap::new(),
+            client_connections_max: limits.client_connections_max,
+            trusted_proxies: limits.trusted_proxies.clone(),
+            idle_timeout: limits.idle_timeout,
             stats,
         }
+    }
+
+    /// Counts a further connection of this peer. `None`: it has as many as it may have.
+    fn admitted(&mut self, peer: &Peer) -> Option<Counted> {
+        let Some(max) = self.client_connections_max else {
+            return Some(None);
+        };
+        let address = peer.address.ip();
+        let mut trusted = self.trusted_proxies.iter();
+        if trusted.any(|network| network.contains(address)) {
+            return Some(None);
+        }
+        let client = ClientKey::from(address);
+        let open = self.clients.entry(client).or_default();
+        if *open >= max.max(1) {
+            self.stats.client_limited.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *open += 1;
+        Some(Some(client))
     }
 
     fn len(&self) -> usize {
@@ -461,6 +511,7 @@ impl Connections {
         stream: TcpStream,
         service: S,
         interims: Interims,
+        client: Counted,
     ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
@@ -475,7 +526,8 @@ impl Connections {
             Arc::clone(&leash),
             interims,
         ));
-        self.leashes.insert(task.id(), Tracked::new(task, leash));
+        let tracked = Tracked::new(task, leash, client);
+        self.leashes.insert(tracked.task.id(), tracked);
         self.stats.accepted.fetch_add(1, Ordering::Relaxed);
         self.stats.open.store(self.tasks.len(), Ordering::Relaxed);
     }
@@ -491,7 +543,15 @@ impl Connections {
                 error.id()
             }
         };
-        self.leashes.remove(&id);
+        let client = self.leashes.remove(&id).and_then(|ended| ended.client);
+        if let Some(client) = client
+            && let hash_map::Entry::Occupied(mut open) = self.clients.entry(client)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
         self.stats.open.store(self.tasks.len(), Ordering::Relaxed);
     }
 

@@ -37,6 +37,12 @@ fn config() -> ServerConfig {
         tunnels_max: 1024,
         trusted_proxies: Vec::new(),
         fetches_max: 10,
+        requests_max: 100,
+        reserved_percent: 50,
+        bodies_bytes_max: 1 << 30,
+        client_connections_max: None,
+        client_rate: None,
+        clients_max: 1024,
     }
 }
 
@@ -430,6 +436,59 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
 }
 
 #[tokio::test]
+async fn connections_beyond_a_clients_limit_are_closed_until_one_of_its_ends() {
+    let limited = ServerConfig {
+        client_connections_max: Some(2),
+        ..config()
+    };
+    let trusting = ServerConfig {
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        ..limited.clone()
+    };
+    let running = Running::start(&limited);
+    let first = running.connect().await;
+    let mut second = running.connect().await;
+    assert!(exchange(&mut second).await.starts_with("HTTP/1.1 200 OK"));
+    let mut third = running.connect().await;
+    // Closed, not waiting: by a reset, or by an end if that comes first.
+    let mut nothing = [0; 1];
+    let end = within(third.read(&mut nothing)).await;
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    assert_eq!(running.stats.client_limited(), 1);
+    assert!(exchange(&mut second).await.starts_with("HTTP/1.1 200 OK"));
+    drop(first);
+    within(async {
+        while running.stats.open() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let mut fourth = running.connect().await;
+    assert!(exchange(&mut fourth).await.starts_with("HTTP/1.1 200 OK"));
+    drop((second, fourth));
+    running.stop().await;
+
+    let running = Running::start(&trusting);
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut stream = running.connect().await;
+        assert!(exchange(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
+        open.push(stream);
+    }
+    assert_eq!(running.stats.client_limited(), 0);
+    running.stop().await;
+}
+
+/// One request and the first piece of its answer.
+async fn exchange(stream: &mut TcpStream) -> String {
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    within(stream.write_all(request)).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let len = within(stream.read(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer[..len]).into_owned()
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_wait_until_one_ends() {
     let config = ServerConfig {
         connections_max: 2,
@@ -570,7 +629,7 @@ async fn an_address_that_cannot_be_had_is_explained() {
     let taken = Listener::bind(&config()).unwrap();
     let address = taken.local_addr().unwrap();
     let limits = Limits::from(&config());
-    let in_use = Listener::bind_with(address, limits).unwrap_err();
+    let in_use = Listener::bind_with(address, limits.clone()).unwrap_err();
     assert!(matches!(in_use, ListenError::InUse { .. }), "{in_use}");
     assert!(in_use.to_string().contains("already in use"), "{in_use}");
     let not_ours = Listener::bind_with(SocketAddr::from(([192, 0, 2, 1], 0)), limits).unwrap_err();

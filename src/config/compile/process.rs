@@ -3,8 +3,9 @@
 use toml::de::DeValue;
 
 use crate::config::{
-    AdminConfig, LogConfig, LogFormat, Network, NetworkError, ServerConfig, StoreConfig,
+    AdminConfig, LogConfig, LogFormat, Network, NetworkError, RateLimit, ServerConfig, StoreConfig,
     TransactionLog,
+    rate::rate,
     reader::Table,
     values::{self, Complaint, Parsed},
 };
@@ -19,12 +20,13 @@ pub(super) fn server(table: &Table<'_>) -> ServerConfig {
     if !(HEADER_BYTES_MIN..=HEADER_BYTES_MAX).contains(&header_bytes_max) {
         table.error("header_bytes_max", "is not between 8 KiB and 16 MiB");
     }
+    let connections_max = table.count("connections_max");
     ServerConfig {
         listen: table.address("listen"),
         workers: table
             .optional_count("workers")
             .unwrap_or_else(|| table.cx.env.cores()),
-        connections_max: table.count("connections_max"),
+        connections_max,
         header_read_timeout: table.duration("header_read_timeout"),
         header_bytes_max: usize::try_from(header_bytes_max).unwrap_or(usize::MAX),
         headers_max: table.count("headers_max"),
@@ -34,7 +36,29 @@ pub(super) fn server(table: &Table<'_>) -> ServerConfig {
         drain_for: table.duration("drain_for"),
         tunnels_max: table.count("tunnels_max"),
         fetches_max: table.count("fetches_max"),
+        requests_max: table
+            .optional_count("requests_max")
+            .unwrap_or(connections_max - connections_max / 4),
+        reserved_percent: table.count("reserved_percent"),
+        bodies_bytes_max: table.size("bodies_max"),
+        client_connections_max: table.optional_count("client_connections_max"),
+        client_rate: rate_limit(table, "client_rate", "client_burst"),
+        clients_max: table.count("clients_max"),
     }
+}
+
+/// A rate and its burst; `None` where there is no limit.
+pub(super) fn rate_limit(table: &Table<'_>, rate_key: &str, burst_key: &str) -> Option<RateLimit> {
+    let burst = table.optional_count(burst_key);
+    let Some(rate) = table.read(rate_key, rate) else {
+        if burst.is_some() && !table.is_written(rate_key) {
+            let message = format!("changes nothing without `{rate_key}`");
+            table.warning(burst_key, message);
+        }
+        return None;
+    };
+    let burst = burst.unwrap_or(rate.count);
+    Some(RateLimit { rate, burst })
 }
 
 fn network(value: &DeValue<'_>) -> Parsed<Network> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 use http::{HeaderValue, Method, StatusCode, header};
 use toml::de::DeValue;
 
-use super::{headers, report_unknown_name, sibling, tags};
+use super::{headers, process::rate_limit, report_unknown_name, sibling, tags};
 use crate::{
     config::{
         Document, Fallback, ForwardedPolicy, HedgeConfig, HostPattern, KeyConfig, ParameterPattern,
@@ -172,6 +172,8 @@ fn compile(
         attempt_timeout: attempt_timeout.unwrap_or(upstream.attempt_timeout),
         deadline_header,
         hedge,
+        requests_max: table.optional_count("requests_max"),
+        rate: rate_limit(table, "rate", "burst"),
         key,
         rewrite,
         upgrade,
