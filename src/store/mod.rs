@@ -369,12 +369,16 @@ impl<R: Record> Store<R> {
     pub fn stats(&self) -> StoreStats {
         let shared = &*self.owner.shared;
         let mount = shared.mount();
+        let disk_is_counted = mount
+            .as_ref()
+            .is_some_and(|mount| mount.presence.is_complete());
         let (queue_entries, queue_bytes) = mount.map_or((0, 0), |mount| mount.writes.load());
         StoreStats {
             memory_entries: shared.memory.entries(),
             memory_bytes: shared.memory.bytes(),
             queue_entries,
             queue_bytes,
+            disk_is_counted,
             ..shared.counters.snapshot()
         }
     }

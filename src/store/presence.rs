@@ -36,9 +36,14 @@ impl Presence {
         self.is_complete.store(true, Ordering::Release);
     }
 
+    /// Whether everything that is there was noted.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Acquire)
+    }
+
     /// Whether a record with this prefix may be there.
     pub(crate) fn may_hold(&self, prefix: u64) -> bool {
-        !self.is_complete.load(Ordering::Acquire)
+        !self.is_complete()
             || bits(prefix).into_iter().all(|bit| {
                 self.words[(bit / 64) as usize].load(Ordering::Acquire) & (1 << (bit % 64)) != 0
             })

@@ -39,6 +39,8 @@ pub struct StoreStats {
     pub memory_bytes: u64,
     /// Records on disk; a lower bound until the index was read once after a start.
     pub disk_entries: u64,
+    /// Whether that has been done.
+    pub disk_is_counted: bool,
     /// Bytes charged for them against the bound of the disk tier.
     pub disk_live_bytes: u64,
     /// Bytes the disk tier's files really take.

@@ -7,6 +7,7 @@
 //! 3. With a usable copy nobody waits longer than `stale_after`; nobody waits longer than `deadline`.
 //! 4. One key, one fetch; one that is under way is not given up because a client is.
 //! 5. A sick upstream is left alone: retries inside the budget, probes capped, few contacts while it is out.
+//! 6. Survives its own death: what was flushed before a kill is there after it, with every vendor down.
 //! 7. Bounded: requests in flight; everything is given back.
 //! 9. Private stays private.
 //! 10. Every answer explains itself.
@@ -95,6 +96,8 @@ pub struct Seen {
     pub orders: u64,
     pub aborted: u64,
     pub opened: u64,
+    /// Copies that had to answer after a kill.
+    pub survived: usize,
     pub contacts_while_out: usize,
     pub contacts_while_long_out: usize,
 }
@@ -112,6 +115,7 @@ impl Seen {
         self.orders += other.orders;
         self.aborted += other.aborted;
         self.opened += other.opened;
+        self.survived += other.survived;
         self.contacts_while_out = self.contacts_while_out.max(other.contacts_while_out);
         self.contacts_while_long_out = self
             .contacts_while_long_out
@@ -128,12 +132,15 @@ pub struct Book {
     known: Vec<Vec<Known>>,
     orders: HashMap<String, u32>,
     watched: [Watched; UPSTREAMS.len()],
+    /// What was known when the store was flushed last.
+    flushed: Vec<Vec<Known>>,
+    disturbed_at: u64,
     pub seen: Seen,
 }
 
 impl Book {
     pub fn new(diary: Diary) -> Self {
-        let known = ROUTES
+        let known: Vec<_> = ROUTES
             .iter()
             .map(|route| vec![Known::default(); route.keys])
             .collect();
@@ -142,7 +149,9 @@ impl Book {
             wrong: None,
             next: 0,
             exchanges: BTreeMap::new(),
+            flushed: known.clone(),
             known,
+            disturbed_at: 0,
             orders: HashMap::new(),
             watched: Default::default(),
             seen: Seen::default(),
@@ -175,6 +184,38 @@ impl Book {
         if self.wrong.is_none() {
             self.wrong = Some(format!("invariant {number}: {why}"));
         }
+    }
+}
+
+// --- Life and death of the proxy ---
+
+impl Book {
+    /// Everything that was put into the store so far is durable.
+    pub fn flushed(&mut self, at: u64) {
+        self.flushed = self.known.clone();
+        self.note(at, format_args!("the store is flushed"));
+    }
+
+    /// The proxy starts with what was flushed, and with nobody connected.
+    pub fn begin_life(&mut self, at: u64) {
+        self.note(at, format_args!("the proxy starts"));
+        self.known = self.flushed.clone();
+        self.exchanges.clear();
+        for watched in &mut self.watched {
+            *watched = Watched::default();
+        }
+        self.disturbed(at);
+    }
+
+    /// Something happened that the schedule does not know of.
+    pub fn disturbed(&mut self, at: u64) {
+        self.disturbed_at = at;
+    }
+
+    /// How many resources have to be answered whatever happens.
+    pub fn usable(&self, at: u64) -> usize {
+        let known = self.known.iter().flatten();
+        known.filter(|it| it.usable_until > at + 10_000).count()
     }
 }
 
@@ -257,7 +298,10 @@ impl Book {
             format_args!("  {} is given up after {took} ms", ticket.0),
         );
         let since = exchange.at.saturating_sub(RECOVERED_AFTER);
-        if exchange.is_shared_get() && schedule.is_well(exchange.asked.upstream, since, at) {
+        if since > self.disturbed_at
+            && exchange.is_shared_get()
+            && schedule.is_well(exchange.asked.upstream, since, at)
+        {
             let path = &exchange.asked.path;
             self.broken(
                 at,
@@ -450,7 +494,7 @@ impl Book {
             let crowded = ["bulkhead_full", "overloaded"].iter();
             visit.is_undisturbed
                 && !crowded.clone().any(|word| told.contains(word))
-                && visit.at > RECOVERED_AFTER
+                && visit.at > self.disturbed_at + RECOVERED_AFTER
                 && self.is_undisturbed(upstream, at)
                 && schedule.is_well(upstream, since, at)
         };

@@ -33,6 +33,8 @@ pub struct Visit {
     pub user: String,
     /// The client has this version already.
     pub has_version: Option<u64>,
+    /// It takes only what is stored.
+    pub only_if_cached: bool,
     /// It goes after so many milliseconds.
     pub patience: Option<u64>,
     /// When it came.
@@ -63,6 +65,10 @@ impl Visit {
         let value = |text: &str| HeaderValue::from_str(text).expect("a value");
         if !self.user.is_empty() {
             headers.insert(header::AUTHORIZATION, value(&self.user));
+        }
+        if self.only_if_cached {
+            let only = HeaderValue::from_static("only-if-cached");
+            headers.insert(header::CACHE_CONTROL, only);
         }
         if let Some(version) = self.has_version {
             headers.insert(header::IF_NONE_MATCH, value(&format!("\"{version}\"")));
@@ -99,6 +105,17 @@ pub async fn visit(sim: Arc<Simulation>, front: Front, mut visit: Visit) -> Opti
     got
 }
 
+/// Asks for what is stored of every resource, so that it is in memory, whatever the answer.
+pub async fn look_into_store(sim: &Simulation, front: &Front) {
+    for one in all() {
+        let one = Visit {
+            only_if_cached: true,
+            ..one
+        };
+        drop(ask(sim, front, &one).await);
+    }
+}
+
 async fn ask(sim: &Simulation, front: &Front, visit: &Visit) -> Got {
     let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, (visit.id % 250) as u8));
     let answer = front.answer(client, visit.request());
@@ -118,8 +135,21 @@ async fn ask(sim: &Simulation, front: &Front, visit: &Visit) -> Got {
 
 /// Clients until `end`, then until the last has gone.
 pub async fn come_and_go(sim: &Arc<Simulation>, front: &Front, dice: &mut Dice, end: u64) {
+    let mut under_way = come(sim, front, dice, end).await;
+    while under_way.join_next().await.is_some() {}
+}
+
+/// Clients until `end`. Those who still wait then are returned.
+pub async fn come(
+    sim: &Arc<Simulation>,
+    front: &Front,
+    dice: &mut Dice,
+    end: u64,
+) -> JoinSet<Option<Got>> {
     let mut under_way = JoinSet::new();
-    let (mut id, mut pace, mut pace_until) = (0, 300, 0);
+    // Orders are told apart by it, in a second life too.
+    let mut id = sim.at() * 1_000;
+    let (mut pace, mut pace_until) = (300, 0);
     while sim.at() < end && !sim.book().is_wrong() {
         if sim.at() >= pace_until {
             pace = dice.one_of(&[60, 300, 1_000, 3_000, 10_000, 30_000]);
@@ -144,7 +174,7 @@ pub async fn come_and_go(sim: &Arc<Simulation>, front: &Front, dice: &mut Dice, 
         }
         while under_way.try_join_next().is_some() {}
     }
-    while under_way.join_next().await.is_some() {}
+    under_way
 }
 
 fn patience(dice: &mut Dice) -> Option<u64> {
@@ -176,21 +206,26 @@ fn draw(dice: &mut Dice, id: u64) -> Visit {
     visit
 }
 
-/// Every shared resource, one after the other.
+/// A visit to every shared resource.
+fn all() -> impl Iterator<Item = Visit> {
+    let shared = ROUTES.iter().enumerate().filter(|(_, it)| it.is_shared());
+    shared.flat_map(|(route, it)| {
+        (0..it.keys).map(move |key| Visit {
+            id: key as u64,
+            route,
+            key,
+            method: "GET",
+            ..Visit::default()
+        })
+    })
+}
+
+/// Asks for every shared resource, one after the other.
 pub async fn ask_for_all(sim: &Arc<Simulation>, front: &Front) -> Vec<(Visit, Option<Got>)> {
     let mut answers = Vec::new();
-    for (route, it) in ROUTES.iter().enumerate().filter(|(_, it)| it.is_shared()) {
-        for key in 0..it.keys {
-            let one = Visit {
-                id: u64::MAX - key as u64,
-                route,
-                key,
-                method: "GET",
-                ..Visit::default()
-            };
-            let got = visit(Arc::clone(sim), front.clone(), one.clone()).await;
-            answers.push((one, got));
-        }
+    for one in all() {
+        let got = visit(Arc::clone(sim), front.clone(), one.clone()).await;
+        answers.push((one, got));
     }
     answers
 }

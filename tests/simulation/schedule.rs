@@ -44,7 +44,7 @@ impl Fault {
     pub fn is_total(self) -> bool {
         !matches!(
             self,
-            Self::SlowHead(..=900) | Self::Drip(_) | Self::Flap(_) | Self::Latency(_)
+            Self::SlowHead(_) | Self::Drip(_) | Self::Flap(_) | Self::Latency(_)
         )
     }
 

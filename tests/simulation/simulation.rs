@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,7 +25,10 @@ use crate::{
 pub struct Simulation {
     pub schedule: Schedule,
     pub truth: Truth,
-    started: Instant,
+    /// When the present life of the proxy began, by both clocks.
+    born: Mutex<(u64, Instant)>,
+    /// Everything is refused, whatever the schedule says.
+    down: AtomicBool,
     vendor_dice: Mutex<Dice>,
     book: Mutex<Book>,
     cuts: [Notify; UPSTREAMS.len()],
@@ -34,7 +40,8 @@ impl Simulation {
         Arc::new(Self {
             schedule,
             truth,
-            started: Instant::now(),
+            born: Mutex::new((0, Instant::now())),
+            down: AtomicBool::new(false),
             vendor_dice: Mutex::new(dice),
             book: Mutex::new(book),
             cuts: Default::default(),
@@ -44,7 +51,20 @@ impl Simulation {
 
     /// Virtual milliseconds since the start.
     pub fn at(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).expect("no run takes that long")
+        let (at, since) = *self.born.lock().expect("nobody panics with it");
+        at + u64::try_from(since.elapsed().as_millis()).expect("no run takes that long")
+    }
+
+    /// The proxy starts, in a runtime whose clock has just been made, at this virtual time.
+    pub fn begin_life(&self, at: u64) {
+        *self.born.lock().expect("nobody panics with it") = (at, Instant::now());
+        self.book().begin_life(at);
+    }
+
+    /// All vendors are down, or what the schedule says again.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
+        self.book().disturbed(self.at());
     }
 
     pub fn book(&self) -> MutexGuard<'_, Book> {
@@ -73,6 +93,9 @@ impl Simulation {
 
     /// Which illnesses strike what this vendor does now.
     pub fn strikes(&self, upstream: usize) -> Vec<Fault> {
+        if self.down.load(Ordering::Relaxed) {
+            return vec![Fault::Refuse];
+        }
         let now = self.schedule.now(upstream, self.at());
         self.vendor_dice(|dice| {
             now.filter(|spell| dice.percent(spell.percent))
@@ -88,8 +111,9 @@ impl Simulation {
 
     /// Plays what begins at a moment, not with a request.
     pub async fn play_schedule(self: Arc<Self>) {
-        for spell in &self.schedule.spells {
-            tokio::time::sleep_until(self.started + Duration::from_millis(spell.from)).await;
+        let now = self.at();
+        for spell in self.schedule.spells.iter().filter(|it| it.from >= now) {
+            tokio::time::sleep(Duration::from_millis(spell.from - self.at())).await;
             self.note(format_args!("begins: {spell}"));
             if spell.fault.cuts() && spell.percent == 100 {
                 self.cuts[spell.upstream].notify_waiters();

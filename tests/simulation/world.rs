@@ -3,6 +3,7 @@
 use std::{
     fmt::Write,
     net::{IpAddr, Ipv4Addr},
+    path::Path,
 };
 
 use larder::clock::Timestamp;
@@ -161,11 +162,15 @@ pub fn upstream_at(address: IpAddr) -> Option<usize> {
 }
 
 /// The proxy's config.
-pub fn config() -> String {
+pub fn config(folder: Option<&Path>) -> String {
     let mut text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nfetches_max = {FETCHES_MAX}\n[admin]\nenabled = false\n\
-         [store]\ndisk = \"0\"\n"
+         [store]\n"
     );
+    let _ = match folder {
+        Some(folder) => writeln!(text, "path = \"{}\"", folder.display()),
+        None => writeln!(text, "disk = \"0\""),
+    };
     for (nth, name) in UPSTREAMS.iter().enumerate() {
         let address = address(nth);
         let _ = write!(
@@ -179,7 +184,8 @@ pub fn config() -> String {
     for route in &ROUTES {
         let _ = write!(
             text,
-            "[policy.{name}]\nstale_while_revalidate = \"{}ms\"\nstale_after = \"{}ms\"\nmax_stale = \"{}ms\"\n",
+            "[policy.{name}]\nstale_while_revalidate = \"{}ms\"\nstale_after = \"{}ms\"\nmax_stale = \"{}ms\"\n\
+             client_directives = true\n",
             route.while_revalidate,
             route.stale_after,
             route.max_stale,
