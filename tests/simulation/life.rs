@@ -155,7 +155,7 @@ async fn start(sim: &Arc<Simulation>, at: u64, store: Option<&Path>) -> (App, [J
 
 /// Does what threads of the store take part in. The virtual clock stands still meanwhile: it does not know of them.
 async fn while_time_stands<T>(work: impl Future<Output = T>) -> T {
-    let (done, waits) = mpsc::channel::<()>();
+    let (done, waits) = mpsc::sync_channel::<()>(1);
     // tokio does not move a paused clock on while such a task runs.
     let standing = tokio::task::spawn_blocking(move || waits.recv_timeout(DISK_WAITED_FOR));
     let result = work.await;
