@@ -5,7 +5,10 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
@@ -282,5 +285,40 @@ async fn a_vendor_that_hangs_up_on_a_kept_connection_is_asked_again_at_once() {
     assert!(
         proxy.metrics().await.contains(failures),
         "not a failed attempt"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_goes_to_the_other_endpoint() {
+    let quick = |_: &Asked| Play::answer(200, &[("cache-control", "no-store")], "{}");
+    let origins = [Origin::start(quick).await, Origin::start(quick).await];
+    let endpoints = format!("endpoints = [\"{{vendor}}\", \"{}\"]", origins[1].url());
+    let toml = toml("budget_percent = 100, budget_min_per_second = 10", HEDGED);
+    let toml = toml.replace("endpoints = [\"{vendor}\"]", &endpoints);
+    let proxy = proxy(&origins[0], &toml).await;
+    for nth in 0..20 {
+        assert_eq!(proxy.get(&format!("/prices/warm-{nth}")).await.status, 200);
+    }
+    // Wherever it goes, the first request for something hangs and the second is answered.
+    let places = Arc::new(Mutex::new(Vec::new()));
+    for (place, origin) in origins.iter().enumerate() {
+        let places = Arc::clone(&places);
+        origin.now(move |asked| {
+            let mut places = places.lock().unwrap();
+            places.push(place);
+            match places.len() % 2 {
+                1 => Play::hang(),
+                _ => quick(asked),
+            }
+        });
+    }
+    for nth in 0..20 {
+        assert_eq!(proxy.get(&format!("/prices/{nth}")).await.status, 200);
+    }
+    let places = places.lock().unwrap();
+    assert_eq!(places.len(), 40);
+    assert!(
+        places.chunks(2).all(|pair| pair[0] != pair[1]),
+        "{places:?}"
     );
 }

@@ -3,9 +3,12 @@
 //! The deadline creates it; attempts, retry and balance write to it. It answers what a failure has to say when the
 //! fetch is cut off: whether anything was sent, and how often.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -85,6 +88,11 @@ impl Progress {
     pub(crate) fn repeated(&self) {
         self.0.attempts.fetch_add(1, Ordering::AcqRel);
         self.0.acted.store(true, Ordering::Release);
+    }
+
+    /// How long the client was waited for while it sent the request's content: no time that the upstream took.
+    pub fn waited_for_client(&self) -> Duration {
+        self.0.upload.waited()
     }
 
     /// The request's content on its way.

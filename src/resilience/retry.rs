@@ -194,8 +194,10 @@ pub struct RetryPolicy {
     usual: Arc<UsualLatency>,
     /// Doing it twice does nothing more.
     is_repeatable: bool,
-    /// When the latest attempt began.
+    /// When the latest attempt began …
     began: Instant,
+    /// … and how long the client had been waited for by then.
+    waited: Duration,
     progress: Option<Progress>,
     delays: FullJitter,
     retries_left: u32,
@@ -227,6 +229,7 @@ impl RetryPolicy {
                 || request.extensions().get::<Reads>().is_some()
                 || shared.is_keyed(request),
             began: Instant::now(),
+            waited: Duration::ZERO,
             latest: None,
             usual,
             shared,
@@ -288,7 +291,9 @@ impl RetryPolicy {
         let first = self.attempts == 0;
         match result {
             Ok(response) => {
-                self.usual.learn(self.began.elapsed());
+                let waited = self.waited_for_client().saturating_sub(self.waited);
+                self.usual
+                    .learn(self.began.elapsed().saturating_sub(waited));
                 self.attempts += 1;
                 let attempts = Attempts(self.attempts_made());
                 response.extensions_mut().insert(attempts);
@@ -314,6 +319,11 @@ impl RetryPolicy {
         if first && self.attempts > 0 {
             self.shared.budget.deposit();
         }
+    }
+
+    fn waited_for_client(&self) -> Duration {
+        let progress = self.progress.as_ref();
+        progress.map_or(Duration::ZERO, Progress::waited_for_client)
     }
 
     /// Attempts so far, hedges and repetitions included.
@@ -348,6 +358,7 @@ impl Policy<Request, Response, Failure> for RetryPolicy {
         // Called just before each attempt. Where nothing may be tried again the copy is kept all the same: without it nobody
         // would be told of the first attempt's end.
         self.began = Instant::now();
+        self.waited = self.waited_for_client();
         let mut clone = Request::new(request.body().another()?);
         *clone.method_mut() = request.method().clone();
         *clone.uri_mut() = request.uri().clone();

@@ -257,6 +257,49 @@ async fn a_key_makes_a_post_repeatable_as_far_as_its_content_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leave_to_repeat_a_lost_request_is_given_where_it_may_be_done_twice() {
+    let with = |method: Method, change: fn(&mut Request)| {
+        let mut request = request(method, false);
+        change(&mut request);
+        request
+    };
+    let nothing = |_: &mut Request| {};
+    for (name, request, want) in [
+        ("GET", with(Method::GET, nothing), true),
+        ("PUT", with(Method::PUT, nothing), true),
+        ("POST", with(Method::POST, nothing), false),
+        ("PATCH", with(Method::PATCH, nothing), false),
+        ("POST with a key", keyed("a", []), true),
+        (
+            "POST that only reads",
+            with(Method::POST, |it| {
+                it.extensions_mut().insert(Reads);
+            }),
+            true,
+        ),
+        (
+            "what may leave HTTP",
+            with(Method::GET, |it| {
+                let websocket = http::HeaderValue::from_static("websocket");
+                it.extensions_mut().insert(Upgrade(websocket));
+            }),
+            false,
+        ),
+    ] {
+        let has_leave = Arc::new(std::sync::Mutex::new(None));
+        let seen = Arc::clone(&has_leave);
+        let service = tower::service_fn(move |request: Request| {
+            let leave = request.extensions().get::<Repeat>().is_some();
+            *seen.lock().expect("no panic") = Some(leave);
+            async { Ok::<_, Failure>(Response::default()) }
+        });
+        let layer = RetryLayer::new(config(), Arc::default());
+        layer.layer(service).oneshot(request).await.expect(name);
+        assert_eq!(*has_leave.lock().expect("no panic"), Some(want), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn content_that_breaks_while_it_is_kept_is_the_clients_failure_and_nothing_was_sent() {
     let layer = RetryLayer::new(config(), Arc::default());
     let broken = keyed("a", [Step::Data(b"half"), Step::Break]);
@@ -434,6 +477,57 @@ async fn retries_stay_inside_the_shared_budget() {
 }
 
 proptest! {
+    /// Whatever attempts take and come to: there are no more than allowed, and none begins that could not end in time.
+    #[test]
+    fn attempts_are_bounded_in_number_and_begin_in_time(
+        retries_max in 0_u32..=10,
+        deadline_ms in 1_u64..3_000,
+        attempt_min_ms in 0_u64..500,
+        took_ms in proptest::collection::vec(0_u64..800, 11),
+        stale_copy: bool,
+    ) {
+        let config = RetryConfig {
+            retries_max,
+            retries_max_stale: retries_max / 2,
+            attempt_min: Duration::from_millis(attempt_min_ms),
+            budget_min_per_second: 100,
+            ..config()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let begun = runtime.block_on(async {
+            let began = Instant::now();
+            let begun = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let log = Arc::clone(&begun);
+            let service = tower::service_fn(move |_| {
+                let mut log = log.lock().expect("no panic");
+                let took = took_ms[log.len().min(10)];
+                log.push(began.elapsed());
+                async move {
+                    sleep(Duration::from_millis(took)).await;
+                    Err::<Response, _>(refused())
+                }
+            });
+            let mut asked = request(Method::GET, stale_copy);
+            let deadline = began + Duration::from_millis(deadline_ms);
+            asked.extensions_mut().insert(Progress::new(deadline));
+            let layer = RetryLayer::new(config, Arc::default());
+            layer.layer(service).oneshot(asked).await.expect_err("refused");
+            let begun = begun.lock().expect("no panic");
+            begun.clone()
+        });
+        let most = if stale_copy { retries_max / 2 } else { retries_max };
+        prop_assert!(begun.len() as u32 <= 1 + most);
+        for at in &begun[1..] {
+            // A timer of tokio's fires up to a millisecond late.
+            let least = Duration::from_millis(attempt_min_ms.saturating_sub(2));
+            prop_assert!(*at + least <= Duration::from_millis(deadline_ms), "{:?}", begun);
+        }
+    }
+
     #[test]
     fn the_budget_is_never_exceeded(percent in 0u32..=100, firsts in 0u32..400) {
         let budget = RetryBudget::new(&RetryConfig {

@@ -6,30 +6,44 @@
 //! The content is asked for whenever the connection to the upstream has room. While such a question waits for its answer it is the
 //! client's turn; while nothing is asked it is the upstream's, which does not read. A time that runs out in the client's turn is
 //! the client's ([`Cause::RequestTimeout`](crate::failure::Cause::RequestTimeout), RFC 9110 15.5.9): it counts for no breaker and
-//! is not tried again.
+//! is not tried again. How long it was the client's turn in all is no part of what the upstream took.
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
 
 use crate::http::{Body, BodyError};
 
 /// The content of one request on its way. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Upload(Arc<AtomicBool>);
+pub(crate) struct Upload(Arc<Mutex<Turns>>);
+
+/// Of the client's turns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turns {
+    /// When the one that is not over began.
+    began: Option<Instant>,
+    /// All that are over.
+    took: Duration,
+}
 
 impl Upload {
     /// Content was asked for and the client has not sent it yet.
     pub(crate) fn waits_for_client(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.turns().began.is_some()
+    }
+
+    /// How long the client was waited for, in all.
+    pub(crate) fn waited(&self) -> Duration {
+        let Turns { began, took } = *self.turns();
+        took + began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// `body`, watched. What is here already is nobody's to wait for.
@@ -44,7 +58,20 @@ impl Upload {
     }
 
     fn set(&self, waits: bool) {
-        self.0.store(waits, Ordering::Release);
+        let mut turns = self.turns();
+        match (turns.began, waits) {
+            (None, true) => turns.began = Some(Instant::now()),
+            (Some(began), false) => {
+                turns.began = None;
+                turns.took += began.elapsed();
+            }
+            _ => {}
+        }
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        // Two numbers: whole after a panic too.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,8 +104,6 @@ impl http_body::Body for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http_body_util::BodyExt;
 
     use super::*;
@@ -100,5 +125,8 @@ mod tests {
         assert!(upload.waits_for_client(), "asked for");
         assert!(body.frame().await.is_some());
         assert!(!upload.waits_for_client(), "here");
+        assert_eq!(upload.waited().as_secs(), 1);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(upload.waited().as_secs(), 1, "the upstream's turn");
     }
 }
