@@ -20,7 +20,7 @@ use crate::{
     listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
     observe::{Alert, Alerts, Metrics, TransactionLogger},
     resilience::{
-        Events, UpstreamEvent,
+        EndpointChange, EndpointEvent, Events, UpstreamEvent,
         breaker::{BreakerChange, OpenReason},
     },
     route::{RoutePattern, RouteTable},
@@ -225,8 +225,22 @@ impl App {
         &self.store
     }
 
+    /// Health checks and lookups of names, until the shutdown begins.
+    fn begin_upkeep(&self) {
+        for upkeep in self.report.upstreams.iter().flat_map(Upstream::upkeep) {
+            let shutdown = self.shutdown.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = upkeep => {}
+                    () = shutdown.begun() => {}
+                }
+            });
+        }
+    }
+
     /// Serves until the shutdown begins, then drains.
     pub async fn run(self) -> DrainReport {
+        self.begin_upkeep();
         let admin_shutdown = Shutdown::new();
         let admin = self.admin.map(|admin| {
             tokio::spawn(admin.serve(
@@ -309,7 +323,9 @@ fn upstreams(
 ) -> Result<Vec<Upstream>, StartError> {
     let upstream = |config: &Arc<crate::config::UpstreamConfig>| {
         let alerts = alerts.clone();
-        let events = Events::to(move |event: &UpstreamEvent| alerts.raise(alert(event)));
+        let of_endpoints = alerts.clone();
+        let events = Events::to(move |event: &UpstreamEvent| alerts.raise(alert(event)))
+            .and_of_endpoints(move |event| of_endpoints.raise(endpoint_alert(event)));
         Upstream::over(network, Arc::clone(config), clock.clone(), events).map_err(|source| {
             StartError::Upstream {
                 name: Arc::clone(&config.name),
@@ -344,6 +360,47 @@ fn alert(event: &UpstreamEvent) -> Alert {
         kind,
         subject: event.upstream.name.to_string(),
         message,
+        owner: event.upstream.owner.clone(),
+        runbook: event.upstream.runbook.clone(),
+    }
+}
+
+/// A change of an endpoint, for whoever is called about its upstream.
+fn endpoint_alert(event: &EndpointEvent) -> Alert {
+    let (kind, message) = match &event.change {
+        EndpointChange::Ejected { rest, unreachable } => (
+            "endpoint_ejected",
+            format!(
+                "left out for {:?} at first: {}",
+                whole_millis(*rest),
+                match unreachable {
+                    true => "it cannot be connected to",
+                    false => "too many calls in a row failed",
+                }
+            ),
+        ),
+        EndpointChange::Returned => ("endpoint_returned", "answers again".to_owned()),
+        EndpointChange::Unhealthy { reason } => (
+            "endpoint_unhealthy",
+            format!("left out: its health checks fail ({reason})"),
+        ),
+        EndpointChange::Healthy => (
+            "endpoint_healthy",
+            "its health checks pass again".to_owned(),
+        ),
+        EndpointChange::LookupFailed => (
+            "endpoint_lookup_failed",
+            "its name cannot be looked up; the last good addresses stay in use".to_owned(),
+        ),
+        EndpointChange::LookupRecovered => (
+            "endpoint_lookup_recovered",
+            "its name can be looked up again".to_owned(),
+        ),
+    };
+    Alert {
+        kind,
+        subject: event.upstream.name.to_string(),
+        message: format!("{}: {message}", event.endpoint),
         owner: event.upstream.owner.clone(),
         runbook: event.upstream.runbook.clone(),
     }

@@ -65,6 +65,8 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
             // Inside retry: every attempt counts, and a breaker that opens ends the attempts.
             .layer(upstream.breaker_layer())
             .layer(upstream.bulkhead_layer())
+            // Around the attempt: only there it is known how it ended. Ejects endpoints that keep failing.
+            .layer(upstream.verdict_layer())
             // Reads a body whole where a whole one matters, so that a broken one is a failed attempt.
             .layer(upstream.attempt_layer())
             .service(upstream.balance()),

@@ -25,8 +25,8 @@ pub use operations::{
     PurgeRefused, Purging,
 };
 pub use status::{
-    AdmissionStatus, BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus,
-    UpstreamStatus,
+    AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteStatus, Status, StatusSource,
+    StoreStatus, UpstreamStatus,
 };
 
 use crate::{

@@ -61,6 +61,8 @@ pub struct UpstreamStatus {
     pub name: String,
     /// Its endpoints, without credentials.
     pub endpoints: Vec<String>,
+    /// How each of them is doing, in the same order.
+    pub endpoint_states: Vec<EndpointStatus>,
     /// Who is called when it breaks.
     pub owner: Option<String>,
     /// What they read then.
@@ -75,6 +77,19 @@ pub struct UpstreamStatus {
     pub failures: BTreeMap<&'static str, u64>,
     /// The last failure, if there was one.
     pub last_failure: Option<LastFailure>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    /// Its URL, without credentials.
+    pub url: String,
+    /// Its group: 0 is primary, later ones stand by.
+    pub priority: u32,
+    /// "up", "slow_start", "standby", "ejected" or "unhealthy".
+    pub state: &'static str,
+    /// Times it was left out after failures.
+    pub ejections: u64,
 }
 
 /// What a breaker lets through.

@@ -21,6 +21,12 @@ impl StatusSource for Fixed {
             upstreams: vec![UpstreamStatus {
                 name: "pricing".to_owned(),
                 endpoints: vec!["http://127.0.0.1:9100".to_owned()],
+                endpoint_states: vec![EndpointStatus {
+                    url: "http://127.0.0.1:9100".to_owned(),
+                    priority: 0,
+                    state: "up",
+                    ejections: 0,
+                }],
                 owner: Some("Vendor desk".to_owned()),
                 runbook: None,
                 breaker: BreakerState::HalfOpen,

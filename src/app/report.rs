@@ -6,17 +6,17 @@ use tokio::time::Instant;
 
 use crate::{
     admin::{
-        AdmissionStatus, BreakerState, LastFailure, RouteStatus, Status, StatusSource, StoreStatus,
-        UpstreamStatus,
+        AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteStatus, Status,
+        StatusSource, StoreStatus, UpstreamStatus,
     },
     cache,
-    config::Config,
+    config::{Config, UpstreamConfig},
     front::Front,
     listener::{ListenerStats, Shutdown},
     observe::{Alerts, Metrics, Samples, Source},
     resilience::breaker::Phase,
     store::Store,
-    upstream::Upstream,
+    upstream::{EndpointSnapshot, Upstream},
 };
 
 /// Reads every layer, changes none.
@@ -121,6 +121,7 @@ fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
             .iter()
             .map(|endpoint| endpoint.uri.to_string())
             .collect(),
+        endpoint_states: endpoint_states(config, &now.endpoints),
         owner: config.owner.clone(),
         runbook: config.runbook.clone(),
         breaker: breaker_state(now.breaker.phase),
@@ -132,6 +133,18 @@ fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
             cause: failure.cause,
         }),
     }
+}
+
+fn endpoint_states(config: &UpstreamConfig, endpoints: &[EndpointSnapshot]) -> Vec<EndpointStatus> {
+    let configured = config.endpoints.iter().zip(endpoints);
+    configured
+        .map(|(configured, endpoint)| EndpointStatus {
+            url: endpoint.uri.to_string(),
+            priority: configured.priority,
+            state: endpoint.state.as_str(),
+            ejections: endpoint.ejections,
+        })
+        .collect()
 }
 
 pub(super) fn breaker_state(phase: Phase) -> BreakerState {
@@ -393,6 +406,43 @@ fn sample_upstream(upstream: &Upstream, samples: &mut Samples) {
         &label,
         now.in_flight as f64,
     );
+    for endpoint in &now.endpoints {
+        sample_endpoint(name, endpoint, samples);
+    }
+}
+
+fn sample_endpoint(upstream: &str, endpoint: &EndpointSnapshot, samples: &mut Samples) {
+    let labels = [("upstream", upstream), ("endpoint", &*endpoint.uri)];
+    samples.gauge(
+        "upstream_endpoint_state",
+        "0 up, 1 slow start, 2 standby, 3 ejected, 4 unhealthy",
+        &labels,
+        f64::from(endpoint.state.as_number()),
+    );
+    samples.counter(
+        "upstream_ejections",
+        "Times an endpoint was left out after failures",
+        &labels,
+        endpoint.ejections,
+    );
+    for (result, count) in endpoint.checks {
+        let labels = [labels[0], labels[1], ("result", result)];
+        samples.counter(
+            "upstream_health_checks",
+            "Health checks by result",
+            &labels,
+            count,
+        );
+    }
+    for (result, count) in endpoint.lookups {
+        let labels = [labels[0], labels[1], ("result", result)];
+        samples.counter(
+            "upstream_dns_lookups",
+            "Lookups of an endpoint's name by result",
+            &labels,
+            count,
+        );
+    }
 }
 
 fn seconds(duration: Duration) -> f64 {

@@ -208,7 +208,7 @@ pub static UPSTREAM: TableKeys = TableKeys {
     heading: "[upstream.NAME]",
     about: "One third-party API. NAME appears in routes, logs and metrics: letters, digits, `-`, `_` and `.`.",
     keys: &[
-        key("endpoints", List("URLs"), Required, "Where it is: `https://api.vendor.example`, with a base path if it has one; all of one scheme."),
+        key("endpoints", Table(&ENDPOINT), Required, "Where it is, a list: `https://api.vendor.example`, with a base path if it has one, or a table with its `priority`; all of one scheme."),
         key("owner", Text, Means("nobody"), "Who is called when it breaks."),
         key("runbook", Text, Means("none"), "What they read then: a path or a URL."),
         key("host", Text, Means("the endpoint's own"), "The `Host` it sees: a name, or `\"preserve\"` for what the client sent (which is then part of the key)."),
@@ -227,6 +227,21 @@ pub static UPSTREAM: TableKeys = TableKeys {
         key("failures", List("statuses and classes"), Is("[\"5xx\", 429]"), "Statuses that are failures, not answers: codes (`429`) and classes (`\"5xx\"`)."),
         key("retry_after_max", PERIOD_OR_ZERO, Is("\"15m\""), "Longest `Retry-After` that is believed."),
         key("error_bytes_max", SIZE_OR_ZERO, Is("\"256 KiB\""), "Largest error response that is kept to be passed on."),
+        key("ejection", Table(&EJECTION), Means("all defaults"), "When one of several endpoints is left out."),
+        key("health", Table(&HEALTH), Means("no checks"), "How each endpoint is asked whether it is well."),
+        key("slow_start", PERIOD_OR_ZERO, Is("\"10s\""), "An endpoint that was left out and comes back takes its full share only after this; what it does not take goes to the others, standbys included."),
+        key("dns_refresh", PERIOD, Is("\"30s\""), "How often the names of endpoints in use are looked up again (the system tells no TTL); while that fails the last good addresses stay."),
+    ],
+};
+
+/// An element of `endpoints` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static ENDPOINT: TableKeys = TableKeys {
+    heading: "endpoints = [{ … }]",
+    about: "One endpoint. Text in place of the table is its `url`.",
+    keys: &[
+        key("url", Text, Required, "`https://api.vendor.example`, with a base path if it has one."),
+        key("priority", Count { min: 0, max: 100 }, Is("0"), "Its group: 0 is primary; a later one stands by, and is asked while all endpoints of the groups before it are left out."),
     ],
 };
 
@@ -291,6 +306,37 @@ pub static HEDGE: TableKeys = TableKeys {
         key("window", PERIOD, Is("\"60s\""), "How far back latencies count."),
         key("samples_min", Count { min: 1, max: 10_000 }, Is("20"), "Latencies in the window before anything is hedged."),
         key("samples_max", Count { min: 1, max: 10_000 }, Is("512"), "Latencies kept; the oldest makes room."),
+    ],
+};
+
+/// `ejection` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static EJECTION: TableKeys = TableKeys {
+    heading: "ejection = { … }",
+    about: "When one of several endpoints is left out after failures (passive outlier detection); never all of them. A failed connect leaves it out at once.",
+    keys: &[
+        key("enabled", Flag, Means("whether there are several endpoints"), "Whether failures leave an endpoint out."),
+        key("consecutive_failures", Count { min: 1, max: MILLION }, Is("5"), "Failures in a row (no answer in time, a broken one, 5xx among `failures`) that leave it out."),
+        key("eject_for", PERIOD, Is("\"500ms\""), "For how long at first; doubles each time it fails on its return."),
+        key("eject_for_max", PERIOD, Is("\"30s\""), "Longest time; each such time that it then stays well undoes one doubling."),
+        key("percent_max", PERCENT, Is("50"), "Share of a group that failures leave out, but one always may be. Does not hold while a later group can take its place, nor for those that cannot be connected to."),
+    ],
+};
+
+/// `health` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static HEALTH: TableKeys = TableKeys {
+    heading: "health = { … }",
+    about: "How each endpoint is asked whether it is well (active health checks), past retry and breaker. One that is not is left out; if none is, all are asked.",
+    keys: &[
+        key("path", Text, Required, "What is asked for by GET, below the endpoint's base path: `\"/health\"`."),
+        key("every", PERIOD, Is("\"5s\""), "How often, shortened by up to a fifth by chance."),
+        key("timeout", PERIOD, Is("\"1s\""), "A check that takes longer has failed."),
+        key("expect", List("statuses and classes"), Is("[\"2xx\"]"), "Statuses that are well."),
+        key("body_contains", Text, Means("whatever it says"), "What the body has to contain."),
+        key("body_max", SIZE_OR_ZERO, Is("\"64 KiB\""), "Most of the body that is read."),
+        key("unhealthy_after", Count { min: 1, max: 1000 }, Is("2"), "Failed checks in a row that leave it out."),
+        key("healthy_after", Count { min: 1, max: 1000 }, Is("2"), "Passed checks in a row that bring it back."),
     ],
 };
 
@@ -413,16 +459,19 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 16] = [
+pub static TABLES: [&TableKeys; 19] = [
     &ROOT,
     &SERVER,
     &ADMIN,
     &STORE,
     &LOG,
     &UPSTREAM,
+    &ENDPOINT,
     &CREDENTIAL,
     &BREAKER,
     &RETRY,
+    &EJECTION,
+    &HEALTH,
     &POLICY,
     &ROUTE,
     &HEDGE,

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, uri::PathAndQuery};
 use secrecy::SecretString;
 
 use super::{
@@ -215,6 +215,14 @@ pub struct UpstreamConfig {
     pub retry_after_max: Duration,
     /// Largest error response that is kept to be passed on. Default: 256 KiB.
     pub error_bytes_max: u64,
+    /// `ejection`
+    pub ejection: EjectionConfig,
+    /// `health`
+    pub health: Option<HealthConfig>,
+    /// An endpoint that was left out and comes back takes its full share only after this. Default: 10s.
+    pub slow_start: Duration,
+    /// How often the names of endpoints in use are looked up again. Default: 30s.
+    pub dns_refresh: Duration,
     /// Where the file says so.
     pub written: Written,
 }
@@ -222,6 +230,8 @@ pub struct UpstreamConfig {
 /// One address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
+    /// Its group: 0 is primary, later ones stand by. Default: 0.
+    pub priority: u32,
     /// `http://` or `https://`, authority, optional base path without a trailing slash.
     pub uri: Uri,
 }
@@ -320,6 +330,42 @@ pub struct HedgeConfig {
     pub samples_min: usize,
     /// Latencies that are kept; the oldest makes room. Default: 512.
     pub samples_max: usize,
+}
+
+/// `upstream.ejection`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EjectionConfig {
+    /// Default: whether there are several endpoints.
+    pub enabled: bool,
+    /// Failures in a row that leave an endpoint out. Default: 5.
+    pub consecutive_failures: u32,
+    /// First time out; doubles each time it fails on its return. Default: 500ms.
+    pub eject_for: Duration,
+    /// Longest time out. Default: 30s.
+    pub eject_for_max: Duration,
+    /// Share of a group that failures leave out, 1 to 100. Default: 50.
+    pub percent_max: u32,
+}
+
+/// `upstream.health`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// What is asked for, below the endpoint's base path.
+    pub path: PathAndQuery,
+    /// How often, shortened by up to a fifth by chance. Default: 5s.
+    pub every: Duration,
+    /// A check that takes longer has failed. Default: 1s.
+    pub timeout: Duration,
+    /// Statuses that are well. Default: 2xx.
+    pub expect: StatusSet,
+    /// What the body has to contain.
+    pub body_contains: Option<String>,
+    /// Most of the body that is read. Default: 64 KiB.
+    pub body_bytes_max: u64,
+    /// Failed checks in a row that leave an endpoint out. Default: 2.
+    pub unhealthy_after: u32,
+    /// Passed checks in a row that bring it back. Default: 2.
+    pub healthy_after: u32,
 }
 
 /// A freshness policy (`[policy.NAME]`).

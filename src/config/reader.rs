@@ -465,7 +465,8 @@ impl<'a> Item<'a> {
         list.iter().enumerate().map(item).collect()
     }
 
-    fn table(self, keys: &'static TableKeys) -> Option<Table<'a>> {
+    /// The value as a table of these keys. Reported where it is none.
+    pub(super) fn table(self, keys: &'static TableKeys) -> Option<Table<'a>> {
         let DeValue::Table(entries) = self.value else {
             let found = kind(self.value);
             self.complain(

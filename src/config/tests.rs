@@ -107,6 +107,12 @@ fn every_default_of_the_key_table_can_be_read() {
         ("idempotency-key", 64 << 10)
     );
     assert_eq!(config.routes[0].hedge, None, "only where it is asked for");
+    assert!(!upstream.ejection.enabled, "there is one endpoint");
+    assert_eq!(upstream.ejection.eject_for, Duration::from_millis(500));
+    assert_eq!(upstream.ejection.percent_max, 50);
+    assert_eq!(upstream.health, None);
+    assert_eq!(upstream.slow_start, Duration::from_secs(10));
+    assert_eq!(upstream.dns_refresh, Duration::from_secs(30));
     assert_eq!(config.routes[0].whole_bytes_max, 4 << 20);
     assert_eq!(config.routes[0].hold_back, Duration::from_millis(100));
     assert_eq!(config.dev.control.unwrap().port(), 9101);
@@ -119,7 +125,8 @@ fn what_the_file_says_reaches_the_model() {
 [store]
 disk = "0"
 [upstream.api]
-endpoints = ["https://a.example/base/", "https://b.example:8443"]
+endpoints = ["https://a.example/base/", { url = "https://b.example:8443", priority = 1 }]
+health = { path = "/up?deep", expect = [204], body_contains = "ok" }
 host = "preserve"
 credentials = [
   { header = "Authorization", value = { env = "TOKEN" }, prefix = "Bearer " },
@@ -146,6 +153,13 @@ fallback = { status = 203, body = "price.json" }
     let (upstream, route) = (&config.upstreams[0], &config.routes[0]);
     assert_eq!(config.store.path, None);
     assert_eq!(upstream.endpoints[0].uri, "https://a.example/base");
+    let priorities = upstream.endpoints.iter().map(|it| it.priority);
+    assert_eq!(priorities.collect::<Vec<_>>(), [0, 1]);
+    assert!(upstream.ejection.enabled, "there are several endpoints");
+    let health = upstream.health.as_ref().unwrap();
+    assert_eq!(health.path, "/up?deep");
+    assert!(health.expect.contains(StatusCode::NO_CONTENT));
+    assert!(!health.expect.contains(StatusCode::OK));
     let secrets = upstream.credentials.iter();
     let secrets: Vec<_> = secrets.map(|c| c.value.expose_secret()).collect();
     assert_eq!(secrets, ["Bearer s3cret", "from-file"]);
@@ -331,6 +345,39 @@ fn a_bad_upstream_is_refused() {
             "endpoints = [\"http://a\", \"http://a/\"]",
             "the same endpoint again",
         ),
+        (
+            "endpoints = [\"http://a\", { url = \"http://a\", priority = 1 }]",
+            "the same endpoint again",
+        ),
+        ("endpoints = [{ priority = 1 }]", "url: is missing"),
+        (
+            "endpoints = [{ url = \"http://a\", priority = 101 }]",
+            "101 is not between 0 and 100",
+        ),
+        (
+            "endpoints = [{ url = \"http://a\", weight = 1 }]",
+            "unknown key",
+        ),
+        ("endpoints = [7]", "endpoints[0]"),
+        (
+            "ejection = { eject_for = \"1m\" }",
+            "longer than `eject_for_max`",
+        ),
+        (
+            "ejection = { percent_max = 0 }",
+            "0 is not between 1 and 100",
+        ),
+        ("health = { every = \"1s\" }", "path: is missing"),
+        ("health = { path = \"health\" }", "`health` is not a path"),
+        (
+            "health = { path = \"/\", expect = [99] }",
+            "99 is not between 200 and 599",
+        ),
+        (
+            "health = { path = \"/\", body_contains = \"okay\", body_max = \"3\" }",
+            "never found",
+        ),
+        ("dns_refresh = \"0s\"", "longer than zero"),
         (
             "retry = { backoff_min = \"2s\" }",
             "longer than `backoff_max`",

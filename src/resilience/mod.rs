@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 pub mod attempt;
 pub mod backoff;
-mod body;
+pub(crate) mod body;
 pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
@@ -37,7 +37,7 @@ pub use breaker::BreakerLayer;
 pub use budget::RetryBudget;
 pub use bulkhead::BulkheadLayer;
 pub use deadline::DeadlineLayer;
-pub use events::{Events, UpstreamEvent};
+pub use events::{EndpointChange, EndpointEvent, Events, UpstreamEvent};
 pub use hedge::HedgeLayer;
 pub use progress::Progress;
 pub use repeat::Repeat;

@@ -2,12 +2,16 @@
 //!
 //! `attempt -> [balance] -> client`
 //!
-//! The less loaded of two drawn at random; not one that just failed to connect, and for a retry not the one that failed.
-//! Where that leaves none, the wishes give way in that order: an attempt always goes somewhere.
+//! The decision is [`Roster`]'s; this is its shell. It counts, tells changes, and hands a [`Taken`] out to whoever learns
+//! how the attempt ended ([`super::verdict`]).
+//!
+//! # Invariants
+//!
+//! - The lock is held for a decision, never across an await or a call of the event sink.
 
 use std::{
+    fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -15,12 +19,19 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::endpoint::{self, Endpoint, EndpointSnapshot};
+use super::{
+    ejection::{Ejected, Outcome},
+    endpoint::{self, Endpoint, EndpointSnapshot},
+    health::HealthChange,
+    roster::{Change, Roster, Rules, Ticket},
+};
 use crate::{
     chance,
+    config::UpstreamConfig,
     failure::Failure,
     http::{Request, Response},
-    resilience::Progress,
+    resilience::{EndpointChange, EndpointEvent, Events, Progress},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The endpoint behind a response. A response extension.
@@ -29,45 +40,46 @@ pub struct ServedBy {
     /// Its place in the config.
     pub index: usize,
     /// Its URL, without credentials.
-    pub uri: Arc<str>,
+    pub uri: std::sync::Arc<str>,
 }
 
 /// The endpoints of one upstream as one service. Clones share them.
 #[derive(Clone)]
-pub struct Balance(Arc<[Endpoint]>);
+pub struct Balance {
+    endpoints: std::sync::Arc<[Endpoint]>,
+    ledger: Ledger,
+}
 
 impl Balance {
-    /// Over these; at least one.
-    pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self(endpoints.into())
+    /// Over these, the endpoints of `upstream`; at least one.
+    pub(super) fn new(
+        upstream: std::sync::Arc<UpstreamConfig>,
+        endpoints: Vec<Endpoint>,
+        events: Events,
+    ) -> Self {
+        Self {
+            ledger: Ledger::new(upstream, &endpoints, events),
+            endpoints: endpoints.into(),
+        }
+    }
+
+    pub(super) fn endpoints(&self) -> &std::sync::Arc<[Endpoint]> {
+        &self.endpoints
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(super) fn snapshot(&self) -> Vec<EndpointSnapshot> {
         let now = Instant::now();
-        let endpoints = self.0.iter().map(|endpoint| EndpointSnapshot {
-            uri: Arc::clone(endpoint.uri()),
-            skipped: endpoint.skipped_until().is_some_and(|until| now < until),
-        });
-        endpoints.collect()
-    }
-
-    fn choose(&self, avoid: Option<usize>) -> usize {
-        if self.0.len() == 1 {
-            return 0;
-        }
-        let skipped: Vec<_> = self.0.iter().map(Endpoint::skipped_until).collect();
-        let candidates = candidates(&skipped, avoid, Instant::now());
-        match draw_two(candidates.len(), chance::word(), chance::word()) {
-            (one, other) if one == other => candidates[one],
-            (one, other) => {
-                let (one, other) = (candidates[one], candidates[other]);
-                if self.0[other].cost() < self.0[one].cost() {
-                    other
-                } else {
-                    one
-                }
-            }
-        }
+        let roster = self.ledger.roster();
+        let (states, ejections) = (roster.states(now), roster.ejections());
+        drop(roster);
+        let endpoints = self.endpoints.iter().zip(states).zip(ejections);
+        endpoints
+            .map(|((endpoint, state), ejections)| endpoint.snapshot(state, ejections))
+            .collect()
     }
 }
 
@@ -80,16 +92,26 @@ impl Service<Request> for Balance {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let slot = request
+            .extensions_mut()
+            .remove::<Slot>()
+            .unwrap_or_default();
         let progress = request.extensions().get::<Progress>();
-        let index = self.choose(progress.and_then(Progress::last_endpoint));
+        let avoid = progress.and_then(Progress::last_endpoint);
+        let taken = self
+            .ledger
+            .take(avoid, |index| self.endpoints[index].cost());
+        let index = taken.index();
         if let Some(progress) = progress {
             progress.endpoint_chosen(index);
         }
+        slot.put(taken);
         ResponseFuture {
-            inner: self.0[index].call(request),
-            endpoints: Arc::clone(&self.0),
+            inner: self.endpoints[index].call(request),
+            endpoints: std::sync::Arc::clone(&self.endpoints),
             index,
+            _slot: slot,
         }
     }
 }
@@ -99,8 +121,10 @@ pin_project! {
     pub struct ResponseFuture {
         #[pin]
         inner: endpoint::ResponseFuture,
-        endpoints: Arc<[Endpoint]>,
+        endpoints: std::sync::Arc<[Endpoint]>,
         index: usize,
+        // Until the end, so that what is taken comes back when nobody else holds it.
+        _slot: Slot,
     }
 }
 
@@ -110,124 +134,180 @@ impl Future for ResponseFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut result = ready!(this.inner.poll(cx));
-        let endpoint = &this.endpoints[*this.index];
-        endpoint.heard(&result, Instant::now());
         if let Ok(response) = &mut result {
             response.extensions_mut().insert(ServedBy {
                 index: *this.index,
-                uri: Arc::clone(endpoint.uri()),
+                uri: std::sync::Arc::clone(this.endpoints[*this.index].uri()),
             });
         }
         Poll::Ready(result)
     }
 }
 
-/// Which endpoints may be drawn from, never none. `skipped` says until when each is out of the choice.
-fn candidates(skipped: &[Option<Instant>], avoid: Option<usize>, now: Instant) -> Vec<usize> {
-    let well: Vec<usize> = (0..skipped.len())
-        .filter(|index| skipped[*index].is_none_or(|until| until <= now))
-        .collect();
-    let preferred: Vec<usize> = well
-        .iter()
-        .copied()
-        .filter(|index| Some(*index) != avoid)
-        .collect();
-    if !preferred.is_empty() {
-        preferred
-    } else if !well.is_empty() {
-        well
-    } else {
-        // All are out: the one that is back soonest.
-        (0..skipped.len())
-            .min_by_key(|index| skipped[*index])
-            .into_iter()
-            .collect()
+// --- Ledger ---
+
+/// The roster of one upstream, shared by all who choose from it and all who report to it.
+#[derive(Clone)]
+pub(super) struct Ledger(Arc<LedgerInner>);
+
+struct LedgerInner {
+    roster: Mutex<Roster>,
+    upstream: std::sync::Arc<UpstreamConfig>,
+    uris: Vec<std::sync::Arc<str>>,
+    events: Events,
+}
+
+impl Ledger {
+    fn new(
+        upstream: std::sync::Arc<UpstreamConfig>,
+        endpoints: &[Endpoint],
+        events: Events,
+    ) -> Self {
+        let checks = upstream.health.as_ref();
+        let rules = Rules {
+            ejection: upstream.ejection,
+            slow_start: upstream.slow_start,
+            unhealthy_after: checks.map_or(1, |checks| checks.unhealthy_after),
+            healthy_after: checks.map_or(1, |checks| checks.healthy_after),
+        };
+        let priorities = upstream.endpoints.iter().map(|it| it.priority);
+        Self(Arc::new(LedgerInner {
+            roster: Mutex::new(Roster::new(priorities, rules)),
+            uris: endpoints
+                .iter()
+                .map(|endpoint| std::sync::Arc::clone(endpoint.uri()))
+                .collect(),
+            upstream,
+            events,
+        }))
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        // What a panic inside could leave half changed is one endpoint's standing, and its next call sets that right.
+        self.0.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chooses an endpoint for one attempt.
+    fn take<C: PartialOrd>(&self, avoid: Option<usize>, cost: impl Fn(usize) -> C) -> Taken {
+        let now = Instant::now();
+        let ticket = self
+            .roster()
+            .choose(avoid, now, cost, &mut chance::fraction);
+        Taken {
+            ticket: Some(ticket),
+            index: ticket.index,
+            ledger: self.clone(),
+        }
+    }
+
+    fn finish(&self, ticket: Ticket, outcome: Outcome) {
+        let change = self
+            .roster()
+            .finish(ticket, outcome, Instant::now(), chance::fraction());
+        self.tell(ticket.index, change, "");
+    }
+
+    /// A health check of this endpoint ended; `Err` says why it failed.
+    pub(super) fn checked(&self, index: usize, result: Result<(), String>) {
+        let passed = result.is_ok();
+        let change = self.roster().checked(index, passed, Instant::now());
+        self.tell(index, change, &result.err().unwrap_or_default());
+    }
+
+    fn tell(&self, index: usize, change: Option<Change>, reason: &str) {
+        let Some(change) = change else {
+            return;
+        };
+        self.say(
+            index,
+            match change {
+                Change::Ejected(Ejected::Out { rest, unreachable }) => {
+                    EndpointChange::Ejected { rest, unreachable }
+                }
+                Change::Ejected(Ejected::Returned) => EndpointChange::Returned,
+                Change::Health(HealthChange::Healthy) => EndpointChange::Healthy,
+                Change::Health(HealthChange::Unhealthy) => EndpointChange::Unhealthy {
+                    reason: reason.to_owned(),
+                },
+            },
+        );
+    }
+
+    /// Tells whoever alerts.
+    pub(super) fn say(&self, index: usize, change: EndpointChange) {
+        self.0.events.send_of_endpoint(&EndpointEvent {
+            upstream: std::sync::Arc::clone(&self.0.upstream),
+            endpoint: std::sync::Arc::clone(&self.0.uris[index]),
+            change,
+        });
     }
 }
 
-/// Two places of `len`, drawn evenly, different where there are two.
-fn draw_two(len: usize, first: u32, second: u32) -> (usize, usize) {
-    let one = first as usize % len;
-    if len < 2 {
-        return (one, one);
+// --- Taken ---
+
+/// One attempt's leave to use an endpoint. Dropped, it comes back with nothing learnt.
+pub(super) struct Taken {
+    ticket: Option<Ticket>,
+    index: usize,
+    ledger: Ledger,
+}
+
+impl Taken {
+    fn index(&self) -> usize {
+        self.index
     }
-    let other = second as usize % (len - 1);
-    (one, if other >= one { other + 1 } else { other })
+
+    /// The attempt has ended so.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.ledger.finish(ticket, outcome);
+        }
+    }
+
+    /// It has begun to answer: what is left to learn is how the body ends.
+    pub(super) fn begun(self) -> Self {
+        if let Some(ticket) = self.ticket {
+            self.ledger.finish(ticket, Outcome::Begun);
+        }
+        self
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.ledger.finish(ticket, Outcome::Unknown);
+        }
+    }
+}
+
+/// Where balance leaves what it took for whoever judges the attempt. A request extension.
+#[derive(Clone, Default)]
+pub(super) struct Slot(std::sync::Arc<std::sync::Mutex<Option<Taken>>>);
+
+impl Slot {
+    fn put(&self, taken: Taken) {
+        let before = self.inner().replace(taken);
+        drop(before);
+    }
+
+    pub(super) fn take(&self) -> Option<Taken> {
+        self.inner().take()
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Option<Taken>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-    use tower::ServiceExt;
-
-    use super::*;
-    use crate::{
-        http::Body,
-        upstream::{
-            client::tests::{Refusing, origin},
-            client_config,
-            network::Network,
-        },
-    };
-
-    #[test]
-    fn an_attempt_always_goes_somewhere_sensible() {
-        let now = Instant::now();
-        let out = |millis| Some(now + Duration::from_millis(millis));
-        for (name, skipped, avoid, want) in [
-            ("all are well", vec![None, None, None], None, vec![0, 1, 2]),
-            ("a retry goes elsewhere", vec![None, None], Some(1), vec![0]),
-            (
-                "one cannot be connected to",
-                vec![out(5), None],
-                None,
-                vec![1],
-            ),
-            ("its time is over", vec![out(0), None], None, vec![0, 1]),
-            (
-                "rather the one that failed than one that is out",
-                vec![out(5), None],
-                Some(1),
-                vec![1],
-            ),
-            (
-                "all are out: the soonest",
-                vec![out(9), out(3), out(5)],
-                Some(1),
-                vec![1],
-            ),
-            ("a single one", vec![None], Some(0), vec![0]),
-        ] {
-            assert_eq!(candidates(&skipped, avoid, now), want, "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_endpoint_that_refuses_is_out_until_one_that_answers_clears_it() {
-        let refusing = Refusing::new();
-        let origin = origin(["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]).await;
-        for (uri, want_out) in [(refusing.uri(), true), (origin.uri(), false)] {
-            let endpoints = endpoint::endpoints(&client_config(&[uri]), &Network::system())
-                .expect("sound config");
-            let balance = Balance::new(endpoints);
-            let mut request = Request::new(Body::empty());
-            let progress = Progress::new(Instant::now());
-            request.extensions_mut().insert(progress.clone());
-            let result = balance.clone().oneshot(request).await;
-            assert_eq!(result.is_err(), want_out, "{uri}");
-            assert_eq!(balance.0[0].skipped_until().is_some(), want_out, "{uri}");
-            assert_eq!(progress.last_endpoint(), Some(0));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn two_are_drawn_and_they_differ(len in 1usize..9, first: u32, second: u32) {
-            let (one, other) = draw_two(len, first, second);
-            prop_assert!(one < len && other < len);
-            prop_assert_eq!(one == other, len == 1);
-        }
-    }
-}
+#[path = "balance_tests.rs"]
+mod tests;

@@ -131,12 +131,10 @@ impl EndpointClient {
         })))
     }
 
-    #[allow(dead_code, reason = "the task that looks names up again comes next")]
     pub(super) fn names(&self) -> &Names {
         &self.0.names
     }
 
-    #[allow(dead_code, reason = "the task that looks names up again comes next")]
     /// Leaves the connections that are kept to those that use them: later requests open their own.
     pub(super) fn leave_connections(&self) {
         self.0.pools.store(Arc::new(self.0.plan.pools()));

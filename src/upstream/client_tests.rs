@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    config::{BreakerConfig, Credential, EndpointConfig, RetryConfig, StatusSet},
+    config::{BreakerConfig, Credential, EjectionConfig, EndpointConfig, RetryConfig, StatusSet},
     upstream::tls::{self, Trust},
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
             .iter()
             .map(|uri| EndpointConfig {
                 uri: uri.parse().expect("endpoint"),
+                priority: 0,
             })
             .collect(),
         owner: None,
@@ -71,6 +72,16 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
         failures,
         retry_after_max: Duration::from_secs(900),
         error_bytes_max: 1_024,
+        ejection: EjectionConfig {
+            enabled: endpoints.len() > 1,
+            consecutive_failures: 5,
+            eject_for: Duration::from_millis(500),
+            eject_for_max: Duration::from_secs(30),
+            percent_max: 50,
+        },
+        health: None,
+        slow_start: Duration::from_secs(10),
+        dns_refresh: Duration::from_secs(30),
         written: Default::default(),
     }
 }

@@ -1,50 +1,53 @@
-//! Endpoint: one address of an upstream, its load and its standing.
+//! Endpoint: one URL of an upstream, its client and its load.
 //!
 //! Load is tower's peak-EWMA: latency, raised at once by a slow answer and lowered slowly by quick ones, times the
-//! requests under way. A refused connection is very quick, so load alone would send everything to the dead endpoint:
-//! its standing keeps one that failed to connect out of the choice for a short, growing time.
+//! requests under way. A refused connection is very quick, so load alone would send everything to a dead endpoint: that is
+//! what ejection is for.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use http::Uri;
-use tokio::time::Instant;
 use tower::{
     Service,
     load::{CompleteOnResponse, Load, PeakEwma, peak_ewma::Cost},
 };
 
 use super::{
-    UpstreamError,
+    EndpointState, UpstreamError,
     client::EndpointClient,
     network::Network,
     tls::{self, Trust},
 };
-use crate::{
-    config::UpstreamConfig,
-    failure::{Cause, Failure},
-    http::{Request, Response},
-};
+use crate::{config::UpstreamConfig, http::Request};
 
 /// What an endpoint that was never asked is taken to answer in.
 const RTT_AT_START: Duration = Duration::from_millis(50);
 /// Over which time an old latency is forgotten.
 const RTT_DECAY: Duration = Duration::from_secs(10);
-/// First time out of the choice after a failed connect; doubles with each further one …
-const SKIP_FOR: Duration = Duration::from_millis(100);
-/// … up to this.
-const SKIP_FOR_MAX: Duration = Duration::from_secs(10);
-
 /// A request with an endpoint; counts for its load until its head is here.
 pub type ResponseFuture = <PeakEwma<EndpointClient> as Service<Request>>::Future;
 
-/// One address of an upstream.
+/// One URL of an upstream.
 pub struct Endpoint {
     uri: Arc<str>,
-    client: Mutex<PeakEwma<EndpointClient>>,
-    standing: Mutex<Standing>,
+    client: EndpointClient,
+    /// The same client, its load measured.
+    measured: Mutex<PeakEwma<EndpointClient>>,
+    checks: CheckCounts,
+}
+
+/// Health checks since start.
+#[derive(Debug, Default)]
+struct CheckCounts {
+    passed: AtomicU64,
+    failed: AtomicU64,
+    skipped: AtomicU64,
 }
 
 /// An endpoint at one moment.
@@ -52,8 +55,14 @@ pub struct Endpoint {
 pub struct EndpointSnapshot {
     /// Its URL, without credentials.
     pub uri: Arc<str>,
-    /// It failed to connect and is out of the choice for now.
-    pub skipped: bool,
+    /// How it is doing.
+    pub state: EndpointState,
+    /// Times it was left out after failures, since start.
+    pub ejections: u64,
+    /// Health checks since start by their result.
+    pub checks: [(&'static str, u64); 3],
+    /// Lookups of its name since start by their result.
+    pub lookups: [(&'static str, u64); 2],
 }
 
 /// The endpoints of `upstream`, in the order of its config.
@@ -90,16 +99,17 @@ pub fn endpoints(
 impl Endpoint {
     fn new(uri: &Uri, client: EndpointClient) -> Self {
         let decay_ns = RTT_DECAY.as_nanos() as f64;
-        let client = PeakEwma::new(
-            client,
+        let measured = PeakEwma::new(
+            client.clone(),
             RTT_AT_START,
             decay_ns,
             CompleteOnResponse::default(),
         );
         Self {
             uri: shown(uri).into(),
-            client: Mutex::new(client),
-            standing: Mutex::default(),
+            client,
+            measured: Mutex::new(measured),
+            checks: CheckCounts::default(),
         }
     }
 
@@ -109,24 +119,47 @@ impl Endpoint {
     }
 
     pub(super) fn cost(&self) -> Cost {
-        lock(&self.client).load()
-    }
-
-    pub(super) fn skipped_until(&self) -> Option<Instant> {
-        lock(&self.standing).skipped_until
+        lock(&self.measured).load()
     }
 
     pub(super) fn call(&self, request: Request) -> ResponseFuture {
         // Locked to start the request, not while it runs. The client is always ready.
-        lock(&self.client).call(request)
+        lock(&self.measured).call(request)
     }
 
-    pub(super) fn heard(&self, result: &Result<Response, Failure>, now: Instant) {
-        let connected = !matches!(
-            result.as_ref().map_err(Failure::cause),
-            Err(Cause::Dns | Cause::ConnectRefused | Cause::ConnectTimeout | Cause::Tls)
-        );
-        lock(&self.standing).heard(connected, now);
+    /// The client past every measure: for checks.
+    pub(super) fn client(&self) -> &EndpointClient {
+        &self.client
+    }
+
+    /// Counts a health check; `None` is one that was not made.
+    pub(super) fn count_check(&self, passed: Option<bool>) {
+        let counter = match passed {
+            Some(true) => &self.checks.passed,
+            Some(false) => &self.checks.failed,
+            None => &self.checks.skipped,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn snapshot(&self, state: EndpointState, ejections: u64) -> EndpointSnapshot {
+        let CheckCounts {
+            passed,
+            failed,
+            skipped,
+        } = &self.checks;
+        let (found, not_found) = self.client.names().counts();
+        EndpointSnapshot {
+            uri: Arc::clone(&self.uri),
+            state,
+            ejections,
+            checks: [
+                ("passed", passed.load(Relaxed)),
+                ("failed", failed.load(Relaxed)),
+                ("skipped", skipped.load(Relaxed)),
+            ],
+            lookups: [("ok", found), ("failed", not_found)],
+        }
     }
 }
 
@@ -139,34 +172,8 @@ fn shown(uri: &Uri) -> String {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Neither a load estimate nor a standing can be left half changed by a panic.
+    // A load estimate cannot be left half changed by a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-// --- Standing ---
-
-/// Whether an endpoint lets itself be connected to, of late. Pure: `now` is an argument.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// Failed connects in a row.
-    run: u32,
-    skipped_until: Option<Instant>,
-}
-
-impl Standing {
-    fn heard(&mut self, connected: bool, now: Instant) {
-        if connected {
-            *self = Self::default();
-            return;
-        }
-        // Requests that were under way together fail together: they are one failure, not many.
-        if self.skipped_until.is_some_and(|until| now < until) {
-            return;
-        }
-        let doubled = SKIP_FOR.saturating_mul(1 << self.run.min(16));
-        self.run = self.run.saturating_add(1);
-        self.skipped_until = Some(now + doubled.min(SKIP_FOR_MAX));
-    }
 }
 
 #[cfg(test)]
@@ -177,26 +184,5 @@ mod tests {
     fn a_password_in_the_url_is_not_shown() {
         let uri = Uri::from_static("https://user:pw@api.vendor.example:8443/v2/");
         assert_eq!(shown(&uri), "https://api.vendor.example:8443/v2");
-    }
-
-    #[test]
-    fn failed_connects_keep_an_endpoint_out_for_longer_each_time() {
-        let start = Instant::now();
-        let mut standing = Standing::default();
-        let mut now = start;
-        let mut skipped = Vec::new();
-        for _ in 0..9 {
-            standing.heard(false, now);
-            standing.heard(false, now);
-            let until = standing.skipped_until.expect("failed");
-            skipped.push((until - now).as_millis());
-            now = until;
-        }
-        assert_eq!(
-            skipped,
-            [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]
-        );
-        standing.heard(true, now);
-        assert_eq!(standing, Standing::default(), "one answer clears it");
     }
 }

@@ -27,16 +27,25 @@ pub mod balance;
 mod cause;
 pub mod client;
 pub mod credentials;
+mod ejection;
 pub mod endpoint;
 mod expect;
+mod health;
 mod kept;
 pub mod network;
 pub mod resolve;
+mod roster;
+mod slow_start;
 pub mod tls;
+mod upkeep;
+mod verdict;
 
 pub use balance::{Balance, ServedBy};
 pub use endpoint::EndpointSnapshot;
 pub use network::Network;
+pub use roster::EndpointState;
+pub use upkeep::Upkeep;
+pub use verdict::VerdictLayer;
 
 /// What keeps an upstream from being set up: all of it is found at start, none of it later.
 #[derive(Debug, thiserror::Error)]
@@ -145,9 +154,13 @@ impl Upstream {
         let stats = Arc::new(UpstreamStats::new(clock.clone()));
         Ok(Self {
             retry: RetryLayer::new(config.retry.clone(), Arc::clone(&stats)),
-            breaker: BreakerLayer::new(Arc::clone(&config), events, Arc::clone(&stats)),
+            breaker: BreakerLayer::new(Arc::clone(&config), events.clone(), Arc::clone(&stats)),
             bulkhead: BulkheadLayer::new(config.in_flight_max, Arc::clone(&stats)),
-            balance: Balance::new(endpoint::endpoints(&config, network)?),
+            balance: Balance::new(
+                Arc::clone(&config),
+                endpoint::endpoints(&config, network)?,
+                events,
+            ),
             config,
             clock,
             stats,
@@ -190,6 +203,11 @@ impl Upstream {
         self.bulkhead.clone()
     }
 
+    /// What learns from each attempt how its endpoint is. Around the attempt.
+    pub fn verdict_layer(&self) -> VerdictLayer {
+        VerdictLayer
+    }
+
     /// One try in bounded time. Innermost of these.
     pub fn attempt_layer(&self) -> AttemptLayer {
         AttemptLayer::new(
@@ -202,6 +220,12 @@ impl Upstream {
     /// The endpoints, as one service.
     pub fn balance(&self) -> Balance {
         self.balance.clone()
+    }
+
+    /// What has to go on beside requests: health checks, and looking names up again. Each ends only by being dropped; the
+    /// caller runs them in tasks of its own.
+    pub fn upkeep(&self) -> Vec<Upkeep> {
+        upkeep::upkeep(&self.config, &self.balance)
     }
 
     /// What metrics and status pages show.

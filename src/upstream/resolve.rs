@@ -82,7 +82,6 @@ struct LookupCounts {
 
 /// What a lookup changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the task that looks names up again comes next")]
 pub(super) enum Lookup {
     /// Nothing of note.
     Same,
@@ -169,7 +168,6 @@ impl Names {
         Err(Unresolved(error))
     }
 
-    #[allow(dead_code, reason = "the task that looks names up again comes next")]
     /// Looks the name up again, within `limit`. What failed is told once, until it succeeds.
     pub(super) async fn refresh(&self, limit: Duration) -> Lookup {
         let _one_at_a_time = self.looking_up.lock().await;
@@ -183,7 +181,6 @@ impl Names {
         }
     }
 
-    #[allow(dead_code, reason = "the task that looks names up again comes next")]
     /// Waits until the name should be looked up again: `every` after the last lookup if somebody asked since, soon after
     /// a failed connect, never for a bare address.
     pub(super) async fn due(&self, every: Duration) {
@@ -220,7 +217,6 @@ impl Names {
         self.book().well(address.ip());
     }
 
-    #[allow(dead_code, reason = "the task that looks names up again comes next")]
     /// Lookups that succeeded and that failed, since start.
     pub(super) fn counts(&self) -> (u64, u64) {
         let LookupCounts { good, failed } = &self.counts;
@@ -272,7 +268,6 @@ impl AddressBook {
         }
     }
 
-    #[allow(dead_code, reason = "the task that looks names up again comes next")]
     fn failed_lookup(&mut self, now: Instant) -> Lookup {
         self.looked_up = Some(now);
         if std::mem::replace(&mut self.failing, true) {

@@ -34,6 +34,7 @@ fn stack(
         .layer(upstream.retry_layer())
         .layer(upstream.breaker_layer())
         .layer(upstream.bulkhead_layer())
+        .layer(upstream.verdict_layer())
         .layer(upstream.attempt_layer())
         .service(upstream.balance())
 }

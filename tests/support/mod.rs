@@ -28,6 +28,7 @@ use larder::{
     observe::TransactionLogger,
     store::Store,
     stub::{Stub, StubOptions},
+    upstream::Network,
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -62,6 +63,7 @@ pub struct Setup {
     env: FixedEnv,
     folder: Option<Arc<TempDir>>,
     on_disk: bool,
+    network: Network,
 }
 
 /// A proxy that serves, in this process.
@@ -100,6 +102,7 @@ impl Setup {
             env: FixedEnv::default(),
             folder: None,
             on_disk: false,
+            network: Network::system(),
         }
     }
 
@@ -127,6 +130,12 @@ impl Setup {
         self
     }
 
+    /// With upstreams over this network.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> Proxy {
         let folder = self.folder.unwrap_or_else(|| {
@@ -138,7 +147,8 @@ impl Setup {
         if config.store.path.is_some() {
             config.store.path = Some(folder.path().join("store"));
         }
-        let app = App::start(config, self.clock.clone(), TransactionLogger::off())
+        let transactions = TransactionLogger::off();
+        let app = App::start_over(&self.network, config, self.clock.clone(), transactions)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         Proxy {

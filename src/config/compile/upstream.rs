@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Uri, uri::PathAndQuery};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use toml::de::DeValue;
 
 use super::headers::{check_editable, header_name};
 use crate::config::{
-    BreakerConfig, Credential, EndpointConfig, RetryConfig, StatusSet, UpstreamConfig,
-    UpstreamHost, UpstreamProtocol,
+    BreakerConfig, Credential, EjectionConfig, EndpointConfig, HealthConfig, RetryConfig,
+    StatusSet, UpstreamConfig, UpstreamHost, UpstreamProtocol, keys,
     reader::{Item, Table},
     values::{self, Complaint, Parsed},
 };
@@ -29,9 +29,14 @@ pub(super) fn upstreams(root: &Table<'_>) -> Vec<Arc<UpstreamConfig>> {
 
 fn upstream(name: &str, table: &Table<'_>) -> UpstreamConfig {
     check_name(name, table);
+    let endpoints = endpoints(table);
     let upstream = UpstreamConfig {
         name: Arc::from(name),
-        endpoints: endpoints(table),
+        ejection: ejection(&table.table("ejection"), endpoints.len()),
+        health: table.optional_table("health").map(|table| health(&table)),
+        slow_start: table.duration("slow_start"),
+        dns_refresh: table.duration("dns_refresh"),
+        endpoints,
         owner: table.text("owner"),
         runbook: table.text("runbook"),
         host: table.read("host", host).unwrap_or(UpstreamHost::Endpoint),
@@ -51,7 +56,7 @@ fn upstream(name: &str, table: &Table<'_>) -> UpstreamConfig {
         breaker: breaker(&table.table("breaker")),
         retry: retry(&table.table("retry")),
         in_flight_max: table.count("in_flight_max"),
-        failures: failures(table),
+        failures: status_set(table, "failures"),
         retry_after_max: table.duration("retry_after_max"),
         error_bytes_max: table.size("error_bytes_max"),
         written: table.written(),
@@ -102,6 +107,21 @@ fn endpoints(table: &Table<'_>) -> Vec<EndpointConfig> {
         table.error("endpoints", "is empty");
     }
     for item in items {
+        // Text, or a table with more to say.
+        let (item, priority) = match item.value {
+            DeValue::Table(_) => {
+                let Some(table) = item.table(&keys::ENDPOINT) else {
+                    continue;
+                };
+                let priority = table.count("priority");
+                let Some(item) = table.item("url") else {
+                    table.error("url", "is missing");
+                    continue;
+                };
+                (item, priority)
+            }
+            _ => (item, 0),
+        };
         let uri = match endpoint(&item) {
             Ok(uri) => uri,
             Err(complaint) => {
@@ -109,8 +129,8 @@ fn endpoints(table: &Table<'_>) -> Vec<EndpointConfig> {
                 continue;
             }
         };
-        let endpoint = EndpointConfig { uri };
-        if endpoints.contains(&endpoint) {
+        let endpoint = EndpointConfig { uri, priority };
+        if endpoints.iter().any(|known| known.uri == endpoint.uri) {
             item.complain(Complaint::new("is the same endpoint again"));
         } else if let Some(first) = endpoints.first()
             && first.uri.scheme() != endpoint.uri.scheme()
@@ -306,6 +326,63 @@ fn optional_header(value: &DeValue<'_>) -> Parsed<Option<HeaderName>> {
     check_editable(&name).map(|()| Some(name))
 }
 
+fn ejection(table: &Table<'_>, endpoints: usize) -> EjectionConfig {
+    let ejection = EjectionConfig {
+        enabled: table.optional_flag("enabled").unwrap_or(endpoints > 1),
+        consecutive_failures: table.count("consecutive_failures"),
+        eject_for: table.duration("eject_for"),
+        eject_for_max: table.duration("eject_for_max"),
+        percent_max: table.count("percent_max"),
+    };
+    check_order(
+        table,
+        "eject_for",
+        ejection.eject_for,
+        "eject_for_max",
+        ejection.eject_for_max,
+    );
+    if endpoints == 1 && ejection.enabled {
+        table.warning(
+            "enabled",
+            "has no effect on a single endpoint: it is never left out",
+        );
+    }
+    ejection
+}
+
+fn health(table: &Table<'_>) -> HealthConfig {
+    let health = HealthConfig {
+        path: table
+            .read("path", health_path)
+            .unwrap_or_else(|| PathAndQuery::from_static("/")),
+        every: table.duration("every"),
+        timeout: table.duration("timeout"),
+        expect: status_set(table, "expect"),
+        body_contains: table.text("body_contains"),
+        body_bytes_max: table.size("body_max"),
+        unhealthy_after: table.count("unhealthy_after"),
+        healthy_after: table.count("healthy_after"),
+    };
+    if let Some(text) = &health.body_contains
+        && text.len() as u64 > health.body_bytes_max
+    {
+        table.error(
+            "body_contains",
+            "is longer than `body_max`, so it is never found",
+        );
+    }
+    health
+}
+
+fn health_path(value: &DeValue<'_>) -> Parsed<PathAndQuery> {
+    let text = values::line(value)?;
+    let bad = || Complaint::new(format!("`{text}` is not a path")).hint("as in \"/health\"");
+    if !text.starts_with('/') || text.contains('#') {
+        return Err(bad());
+    }
+    text.parse().map_err(|_| bad())
+}
+
 /// `low <= high`, reported at the one that is written.
 fn check_order(table: &Table<'_>, low: &str, at_low: Duration, high: &str, at_high: Duration) {
     if at_low <= at_high {
@@ -318,9 +395,9 @@ fn check_order(table: &Table<'_>, low: &str, at_low: Duration, high: &str, at_hi
     .hint(format!("set both `{low}` and `{high}`"));
 }
 
-fn failures(table: &Table<'_>) -> StatusSet {
+fn status_set(table: &Table<'_>, name: &str) -> StatusSet {
     let mut set = StatusSet::none();
-    for codes in table.list("failures", statuses) {
+    for codes in table.list(name, statuses) {
         codes.for_each(|code| set.insert(code));
     }
     set

@@ -1,0 +1,72 @@
+//! Upkeep: what goes on beside requests, per endpoint: its health checks, and looking its name up again.
+//!
+//! Futures without an end of their own: whoever runs them (the app's tasks) drops them at shutdown.
+
+use std::{pin::Pin, sync::Arc};
+
+use tokio::time::sleep;
+
+use super::{balance::Balance, health, resolve::Lookup};
+use crate::{chance, config::UpstreamConfig, resilience::EndpointChange};
+
+/// Something that goes on until it is dropped.
+pub type Upkeep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Pauses between checks are shortened by up to this share, so that the endpoints of a vendor, and several proxies, do not
+/// ask in step.
+const JITTER: f64 = 0.2;
+
+pub(super) fn upkeep(upstream: &Arc<UpstreamConfig>, balance: &Balance) -> Vec<Upkeep> {
+    let mut all: Vec<Upkeep> = Vec::new();
+    for index in 0..balance.endpoints().len() {
+        all.push(Box::pin(refresh_names(
+            Arc::clone(upstream),
+            balance.clone(),
+            index,
+        )));
+        if upstream.health.is_some() {
+            all.push(Box::pin(check_health(
+                Arc::clone(upstream),
+                balance.clone(),
+                index,
+            )));
+        }
+    }
+    all
+}
+
+async fn refresh_names(upstream: Arc<UpstreamConfig>, balance: Balance, index: usize) {
+    let endpoint = &balance.endpoints()[index];
+    loop {
+        let names = endpoint.client().names();
+        names.due(upstream.dns_refresh).await;
+        let ledger = balance.ledger();
+        match names.refresh(upstream.connect_timeout).await {
+            Lookup::Same => {}
+            Lookup::Left => endpoint.client().leave_connections(),
+            Lookup::Failed => ledger.say(index, EndpointChange::LookupFailed),
+            Lookup::Recovered { left } => {
+                if left {
+                    endpoint.client().leave_connections();
+                }
+                ledger.say(index, EndpointChange::LookupRecovered);
+            }
+        }
+    }
+}
+
+async fn check_health(upstream: Arc<UpstreamConfig>, balance: Balance, index: usize) {
+    let Some(config) = &upstream.health else {
+        return;
+    };
+    let endpoint = &balance.endpoints()[index];
+    // Somewhere in the first interval, so that not all are asked at once.
+    let mut pause = config.every.mul_f64(chance::fraction());
+    loop {
+        sleep(pause).await;
+        let result = health::check(endpoint.client().clone(), config).await;
+        endpoint.count_check(Some(result.is_ok()));
+        balance.ledger().checked(index, result);
+        pause = config.every.mul_f64(1.0 - JITTER * chance::fraction());
+    }
+}
