@@ -187,10 +187,20 @@ fn write_route(out: &mut String, route: &RouteConfig) {
             .join(" "),
         None => "any method".to_owned(),
     };
-    let fallback = match &route.fallback {
+    let mut fallback = match &route.fallback {
         Some(fallback) => format!("the fallback document ({})", fallback.status.as_u16()),
         None => "a problem document".to_owned(),
     };
+    if let Some(sibling) = &route.sibling {
+        fallback = format!("what is stored for {}, or {fallback}", sibling.as_str());
+    }
+    if route.drill_percent > 0 {
+        let _ = write!(
+            fallback,
+            "; drilled on {} % of stale answers",
+            route.drill_percent
+        );
+    }
     let _ = write!(
         out,
         "  {name:<12} {hosts}{path}  [{methods}]  -> {upstream}\n{indent}{promise}\n{indent}nothing stored and the vendor down: {fallback}\n",

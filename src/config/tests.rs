@@ -536,6 +536,27 @@ fn a_bad_route_is_refused() {
             "cannot read conf/nope.json",
         ),
         ("fallback = { status = 200 }", "body: is missing"),
+        ("sibling = \"prices\"", "a path starts with `/`"),
+        ("sibling = \"/{sku}\"", "the path has no parameter `sku`"),
+        (
+            "sibling = \"/a?b={sku}\"",
+            "the path has no parameter `sku`",
+        ),
+        ("sibling = \"/a?b=%{rest\"", "come in pairs"),
+        (
+            "path = \"/a/{b}\"\nsibling = \"/c/{b}\"",
+            "no route takes a GET of `/c/{b}`",
+        ),
+        (
+            "path = \"/a/{b}\"\nmethods = [\"POST\"]\nsibling = \"/a/{b}\"",
+            "no route takes a GET",
+        ),
+        (
+            "path = \"/a/{b}\"\nsibling = \"/c\"\n[[route]]\nupstream = \"api\"\npath = \"/c\"\nrequest_headers.remove = [\"Cookie\"]",
+            "changes other fields of a request",
+        ),
+        ("drill_percent = 101", "101 is not between"),
+        ("drill_percent = \"10%\"", "whole number"),
         ("message = \"\"", "is empty"),
         ("whole_bytes_max = 1", "write \"1 B\""),
     ] {
@@ -670,6 +691,57 @@ fn what_is_hardly_meant_is_a_warning_only() {
         assert!(warnings.iter().any(is_said), "{want}: {warnings:?}");
     }
     assert_eq!(warnings.len(), 3);
+}
+
+#[test]
+fn a_word_in_a_document_that_is_nearly_a_parameter_is_a_warning() {
+    for (name, document, content_type, want) in [
+        (
+            "a parameter",
+            "{\"sku\":\"{sku}\"}",
+            "application/json",
+            None,
+        ),
+        (
+            "other braces",
+            "{\"a\":{},\"b\":\"{count} {}\"}",
+            "application/json",
+            None,
+        ),
+        (
+            "a slip",
+            "{\"a\":\"{skv}\"}",
+            "application/json",
+            Some("did you mean `{sku}`?"),
+        ),
+        (
+            "another case",
+            "{\"a\":\"{SKU}\"}",
+            "application/json",
+            Some("did you mean `{sku}`?"),
+        ),
+        (
+            "a type that has none",
+            "a{sku}",
+            "application/octet-stream",
+            Some("documents of this type have no parameters"),
+        ),
+    ] {
+        let mut env = env();
+        env.files.insert("conf/f".into(), document.into());
+        let text = format!(
+            "{BASE}[[route]]\nupstream = \"api\"\npath = \"/p/{{sku}}\"\nfallback = {{ body = \"f\", content_type = \"{content_type}\" }}\n"
+        );
+        let config = parse(&text, Path::new(PATH), &env).unwrap_or_else(|e| panic!("{e}"));
+        let warnings: Vec<_> = config.warnings.iter().map(|it| format!("{it:?}")).collect();
+        match want {
+            Some(want) => assert!(
+                warnings.iter().any(|it| it.contains(want)),
+                "{name}: {warnings:?}"
+            ),
+            None => assert!(warnings.is_empty(), "{name}: {warnings:?}"),
+        }
+    }
 }
 
 #[test]
