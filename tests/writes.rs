@@ -17,7 +17,7 @@ const FRESH: (&str, &str) = ("cache-control", "max-age=600");
 const RETRYING: &str = r#"
     [upstream.lab]
     endpoints = ["{vendor}"]
-    attempt_timeout = "250ms"
+    attempt_timeout = "1s"
     retry = { retries_max = 2, retries_max_stale = 2, backoff_min = "1ms", backoff_max = "2ms", budget_min_per_second = 100 }
     BREAKER
     [[route]]
