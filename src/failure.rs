@@ -113,7 +113,10 @@ impl Cause {
 
     /// Whether the client itself is why: nothing that could stand in was asked for properly.
     pub fn is_clients(self) -> bool {
-        matches!(self, Self::RequestBody | Self::RequestTooLarge)
+        matches!(
+            self,
+            Self::RequestBody | Self::RequestTimeout | Self::RequestTooLarge
+        )
     }
 
     /// Whether the upstream itself showed this, so that it counts for its breaker. What we refused to send does not.
