@@ -285,5 +285,9 @@ async fn what_a_lost_write_put_in_doubt_stays_the_last_known_good_answer() {
         );
         assert_eq!(reply.cache("detail"), Some("stale-if-error"), "{reply:?}");
     }
-    assert_eq!(origin.asked_total(), asked + 3, "each of them asked first");
+    // What is lost on a kept connection is sent once more.
+    assert!(
+        origin.asked_total() >= asked + 3,
+        "each of them asked first"
+    );
 }
