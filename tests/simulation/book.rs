@@ -78,6 +78,7 @@ struct Watched {
     /// Time, first attempts and retries so far.
     samples: VecDeque<(u64, u64, u64)>,
     closed_since: Option<u64>,
+    opened: u64,
     /// Refused here, so far, and when that grew last.
     refused: (u64, u64),
 }
@@ -299,6 +300,9 @@ impl Book {
         );
         let since = exchange.at.saturating_sub(RECOVERED_AFTER);
         if since > self.disturbed_at
+            && !exchange
+                .route
+                .is_some_and(|route| ROUTES[route].is_hedged())
             && exchange.is_shared_get()
             && schedule.is_well(exchange.asked.upstream, since, at)
         {
@@ -330,7 +334,10 @@ impl Book {
         let same = held.filter(|it| it.is_shared_get() && it.asked.path == path);
         let same = same.filter(joinable);
         let same = same.count();
-        if exchange.is_shared_get() && same > 1 {
+        let is_hedged = exchange
+            .route
+            .is_some_and(|route| ROUTES[route].is_hedged());
+        if exchange.is_shared_get() && same > 1 + usize::from(is_hedged) {
             self.broken(at, 4, format_args!("{same} fetches of {path} at once"));
         }
         if in_flight > IN_FLIGHT_MAX[upstream] {
@@ -370,6 +377,7 @@ impl Book {
             _ => None,
         };
         if was_closed && watched.closed_since.is_none() {
+            watched.opened += 1;
             self.seen.opened += 1;
         }
         if sample.refused > watched.refused.0 {
@@ -380,7 +388,7 @@ impl Book {
         while watched
             .samples
             .front()
-            .is_some_and(|it| it.0 + 2 * WINDOW < at)
+            .is_some_and(|it| it.0 + WINDOW + 1_000 < at)
         {
             watched.samples.pop_front();
         }
@@ -388,9 +396,8 @@ impl Book {
         let (oldest, newest) = (watched.samples.front(), watched.samples.back());
         if let (Some(within), Some(oldest), Some(newest)) = (within, oldest, newest) {
             let retries = newest.2 - within.2;
-            let allowed = 2 * BUDGET.1 * WINDOW / 1000
-                + newest.1.saturating_sub(oldest.1) * BUDGET.0 / 100
-                + 2;
+            let allowed =
+                BUDGET.1 * WINDOW / 1000 + newest.1.saturating_sub(oldest.1) * BUDGET.0 / 100 + 2;
             if retries > allowed {
                 let why = format!("{retries} retries to {name} in 10 s, {allowed} allowed");
                 self.broken(at, 5, format_args!("{why}"));
@@ -425,6 +432,11 @@ impl Book {
             let why = format!("{name} is out and was contacted {contacts} times in 10 s");
             self.broken(at, 5, format_args!("{why}"));
         }
+    }
+
+    /// How often its breaker was seen to open in this life.
+    pub fn opened(&self, upstream: usize) -> u64 {
+        self.watched[upstream].opened
     }
 
     /// Whether nothing has kept a request from this upstream for a while.
@@ -623,7 +635,7 @@ impl Book {
         let told = text(&got.fields, "cache-status");
         let (allowed, word) = if told.contains("; hit") && !told.contains("stale") {
             (route.fresh, "as fresh")
-        } else if well {
+        } else if well && !route.is_drilled() {
             (route.fresh + route.while_revalidate, "in good times")
         } else {
             (route.fresh + route.max_stale, "at all")

@@ -127,7 +127,7 @@ async fn last_life(sim: &Arc<Simulation>, dice: &mut Dice, at: u64, store: Optio
     }
     clients::come_and_go(sim, &front, dice, RUN).await;
     if !sim.book().is_wrong() {
-        check_recovered(sim, &front).await;
+        check_recovered(sim, &app, &front).await;
         background.iter().for_each(JoinHandle::abort);
         check_given_back(sim, &app).await;
     }
@@ -221,7 +221,8 @@ async fn look(sim: Arc<Simulation>) {
             let sample = Sample {
                 phase: now.breaker.phase,
                 attempts: now.stats.attempts,
-                retries: now.stats.retries,
+                // A hedge is one more attempt too, out of the same budget.
+                retries: now.stats.retries + now.stats.hedges,
                 refused: refused.map(|(_, count)| count).sum(),
             };
             sim.book().sample(sim.at(), nth, sample, &sim.schedule);
@@ -240,7 +241,7 @@ const OURS: [Cause; 4] = [
 // --- The end ---
 
 /// Everything has been well for long enough: whoever asks twice gets what is true now, and nothing is kept back.
-async fn check_recovered(sim: &Arc<Simulation>, front: &Front) {
+async fn check_recovered(sim: &Arc<Simulation>, app: &App, front: &Front) {
     clients::ask_for_all(sim, front).await;
     tokio::time::sleep(Duration::from_millis(2_000)).await;
     for (visit, got) in clients::ask_for_all(sim, front).await {
@@ -255,6 +256,18 @@ async fn check_recovered(sim: &Arc<Simulation>, front: &Front) {
         if old > route.fresh + 3_000 {
             let why = format!("{path} is not fresh at last: {version:?}, {old} ms old");
             sim.book().broken(at, 1, format_args!("{why}"));
+        }
+    }
+    for (nth, name) in UPSTREAMS.iter().enumerate() {
+        let is_told = |kind| {
+            let told = app.alerts().recent();
+            told.iter()
+                .any(|alert| alert.kind == kind && alert.subject == *name)
+        };
+        let opened = sim.book().opened(nth);
+        if opened > 0 && !(is_told("breaker_open") && is_told("breaker_closed")) {
+            let why = format!("the breaker of {name} opened {opened} times and nobody was told");
+            sim.book().broken(sim.at(), 10, format_args!("{why}"));
         }
     }
     for (name, upstream) in UPSTREAMS.iter().zip(sim.upstreams()) {

@@ -52,12 +52,24 @@ pub struct Route {
     pub max_stale: u64,
     pub deadline: u64,
     pub attempt_timeout: u64,
+    /// What its table says beside.
+    pub more: &'static str,
 }
 
 impl Route {
     /// Whether its answers are stored and shared.
     pub fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Overridden | Kind::ByOrigin)
+    }
+
+    /// Whether a second request may be sent where the first is slow.
+    pub fn is_hedged(&self) -> bool {
+        self.more.contains("hedge")
+    }
+
+    /// Whether stale copies are answered on purpose.
+    pub fn is_drilled(&self) -> bool {
+        self.more.contains("drill")
     }
 }
 
@@ -75,6 +87,7 @@ pub const ROUTES: [Route; 6] = [
         max_stale: 3_600_000,
         deadline: 4_000,
         attempt_timeout: 1_500,
+        more: "",
     },
     Route {
         name: "rooms",
@@ -88,6 +101,7 @@ pub const ROUTES: [Route; 6] = [
         max_stale: 86_400_000,
         deadline: 10_000,
         attempt_timeout: 5_000,
+        more: "hedge = {}\n",
     },
     Route {
         name: "orders",
@@ -101,6 +115,7 @@ pub const ROUTES: [Route; 6] = [
         max_stale: 0,
         deadline: 3_000,
         attempt_timeout: 2_000,
+        more: "",
     },
     Route {
         name: "fares",
@@ -114,6 +129,7 @@ pub const ROUTES: [Route; 6] = [
         max_stale: 600_000,
         deadline: 2_000,
         attempt_timeout: 1_000,
+        more: "",
     },
     Route {
         name: "seats",
@@ -127,6 +143,7 @@ pub const ROUTES: [Route; 6] = [
         max_stale: 30_000,
         deadline: 3_000,
         attempt_timeout: 1_500,
+        more: "drill_percent = 20\n",
     },
     Route {
         name: "accounts",
@@ -140,6 +157,7 @@ pub const ROUTES: [Route; 6] = [
         max_stale: 86_400_000,
         deadline: 3_000,
         attempt_timeout: 1_500,
+        more: "",
     },
 ];
 
@@ -199,11 +217,12 @@ pub fn config(folder: Option<&Path>) -> String {
         let _ = write!(
             text,
             "[[route]]\nname = \"{name}\"\npath = \"{}{{*rest}}\"\nupstream = \"{}\"\npolicy = \"{name}\"\n\
-             deadline = \"{}ms\"\nattempt_timeout = \"{}ms\"\n",
+             deadline = \"{}ms\"\nattempt_timeout = \"{}ms\"\n{}",
             route.prefix,
             UPSTREAMS[route.upstream],
             route.deadline,
             route.attempt_timeout,
+            route.more,
             name = route.name,
         );
     }
