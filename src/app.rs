@@ -6,7 +6,7 @@
 //! - Down in the order of the way in: stop accepting, finish requests within `drain_for`, let fetches behind them end,
 //!   flush the store, and the admin listener last, so that a drain can be watched.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -19,10 +19,7 @@ use crate::{
     front::Front,
     listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
     observe::{Alert, Alerts, Metrics, TransactionLogger},
-    resilience::{
-        EndpointChange, EndpointEvent, Events, UpstreamEvent,
-        breaker::{BreakerChange, OpenReason},
-    },
+    resilience::{EndpointChange, EndpointEvent, Events, UpstreamEvent},
     route::{RoutePattern, RouteTable},
     stack::route_stack,
     store::{Store, StoreError},
@@ -30,6 +27,7 @@ use crate::{
     upstream::{Network, Upstream, UpstreamError},
 };
 
+mod breakers;
 mod operations;
 mod report;
 
@@ -152,7 +150,7 @@ impl App {
             table,
             metrics.route(UNROUTED),
             transactions,
-            clock,
+            clock.clone(),
             tunnels.clone(),
         );
         let report = Arc::new(Report {
@@ -166,6 +164,7 @@ impl App {
             front: front.clone(),
             shutdown: shutdown.clone(),
             started: Instant::now(),
+            clock,
         });
         metrics.register(alerts);
         metrics.register(tunnels);
@@ -321,48 +320,20 @@ fn upstreams(
     clock: &Clock,
     alerts: &Alerts,
 ) -> Result<Vec<Upstream>, StartError> {
+    let routes = &config.routes;
     let upstream = |config: &Arc<crate::config::UpstreamConfig>| {
         let alerts = alerts.clone();
         let of_endpoints = alerts.clone();
-        let events = Events::to(move |event: &UpstreamEvent| alerts.raise(alert(event)))
+        let events = Events::to(move |event: &UpstreamEvent| alerts.raise(breakers::alert(event)))
             .and_of_endpoints(move |event| of_endpoints.raise(endpoint_alert(event)));
-        Upstream::over(network, Arc::clone(config), clock.clone(), events).map_err(|source| {
-            StartError::Upstream {
-                name: Arc::clone(&config.name),
-                source,
-            }
-        })
+        let upstream = Upstream::over(network, Arc::clone(config), clock.clone(), events.clone());
+        let upstream = upstream.map_err(|source| StartError::Upstream {
+            name: Arc::clone(&config.name),
+            source,
+        })?;
+        Ok(upstream.with_route_breakers(routes, &events))
     };
     config.upstreams.iter().map(upstream).collect()
-}
-
-/// A change of a breaker, for whoever is called about this upstream.
-fn alert(event: &UpstreamEvent) -> Alert {
-    let (kind, message) = match &event.change {
-        BreakerChange::Opened { reason, rest } => (
-            "breaker_open",
-            format!(
-                "not asked for {:?}: {}; stored answers are served meanwhile",
-                whole_millis(*rest),
-                why(*reason)
-            ),
-        ),
-        BreakerChange::HalfOpened => (
-            "breaker_half_open",
-            "probing whether it has recovered".to_owned(),
-        ),
-        BreakerChange::Closed => (
-            "breaker_closed",
-            "recovered; asked as usual again".to_owned(),
-        ),
-    };
-    Alert {
-        kind,
-        subject: event.upstream.name.to_string(),
-        message,
-        owner: event.upstream.owner.clone(),
-        runbook: event.upstream.runbook.clone(),
-    }
 }
 
 /// A change of an endpoint, for whoever is called about its upstream.
@@ -372,7 +343,7 @@ fn endpoint_alert(event: &EndpointEvent) -> Alert {
             "endpoint_ejected",
             format!(
                 "left out for {:?} at first: {}",
-                whole_millis(*rest),
+                breakers::whole_millis(*rest),
                 match unreachable {
                     true => "it cannot be connected to",
                     false => "too many calls in a row failed",
@@ -406,21 +377,6 @@ fn endpoint_alert(event: &EndpointEvent) -> Alert {
     }
 }
 
-/// Nobody who is woken by it wants the nanoseconds that jitter leaves.
-fn whole_millis(duration: Duration) -> Duration {
-    let half = Duration::from_micros(500);
-    Duration::from_millis(duration.saturating_add(half).as_millis() as u64)
-}
-
-fn why(reason: OpenReason) -> &'static str {
-    match reason {
-        OpenReason::FailureRate => "too many calls failed",
-        OpenReason::SlowRate => "too many calls were slow",
-        OpenReason::Run => "too many calls in a row failed",
-        OpenReason::Probe => "it has not recovered yet",
-    }
-}
-
 fn mount(
     config: &Config,
     shared: &Arc<cache::Shared>,
@@ -437,27 +393,4 @@ fn mount(
             route_stack(route, shared, upstream, metrics),
         )
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_alert_says_its_durations_in_whole_milliseconds() {
-        for (nanos, want) in [
-            (492_708_331, "not asked for 493ms: "),
-            (1_500_000_001, "not asked for 1.5s: "),
-            (10_000_000_000, "not asked for 10s: "),
-        ] {
-            let raised = alert(&UpstreamEvent {
-                upstream: Arc::new(crate::upstream::client_config(&["http://v"])),
-                change: BreakerChange::Opened {
-                    reason: OpenReason::Run,
-                    rest: Duration::from_nanos(nanos),
-                },
-            });
-            assert!(raised.message.starts_with(want), "{}", raised.message);
-        }
-    }
 }

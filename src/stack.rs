@@ -31,7 +31,7 @@ pub fn route_stack(
             Arc::clone(shared),
             fetch_stack(route, upstream),
             // Above the breaker, but not blind: whoever has a copy does not wait for a probe.
-            upstream.outlook(),
+            upstream.outlook_of(&route.name),
             metrics.clone(),
         ),
         metrics,
@@ -62,8 +62,9 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
             .layer(upstream.retry_layer())
             // Inside retry: a hedge is a part of one attempt. Outside the breaker: both requests are admitted, and count.
             .layer(upstream.hedge_layer(route))
-            // Inside retry: every attempt counts, and a breaker that opens ends the attempts.
-            .layer(upstream.breaker_layer())
+            // Inside retry: every attempt counts, and a breaker that opens ends the attempts. The route's own, where it has
+            // one, and the upstream's in one layer: what one of them refuses takes nothing of the other.
+            .layer(upstream.breaker_layer_of(&route.name))
             .layer(upstream.bulkhead_layer())
             // Around the attempt: only there it is known how it ended. Ejects endpoints that keep failing.
             .layer(upstream.verdict_layer())

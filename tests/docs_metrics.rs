@@ -78,6 +78,7 @@ async fn scraped() -> String {
         [[route]]
         path = "/"
         upstream = "vendor"
+        breaker = {{}}
         "#
     );
     let config = config::parse(&toml, Path::new("proxy.toml"), &FixedEnv::default())
@@ -111,6 +112,7 @@ async fn dev(folder: &Path) -> Option<(Child, String)> {
         [[route]]
         path = "/"
         upstream = "vendor"
+        breaker = {{}}
         "#
     );
     std::fs::write(folder.join("proxy.toml"), toml).expect("a folder to write to");

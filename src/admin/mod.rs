@@ -1,7 +1,7 @@
 //! Admin: what operators and their tools read, on an address of its own.
 //!
-//! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`, `/api/v1/explain`. Everything shown comes through
-//! [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
+//! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`, `/api/v1/breakers`,
+//! `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
 //!
 //! # Invariants
 //!
@@ -11,6 +11,7 @@
 //! - What changes something has to be declared as JSON, so that no website can send it for the operator (CSRF).
 //! - It goes on answering while the proxy drains: give it a [`Shutdown`] of its own, begun last.
 
+mod breakers;
 mod guard;
 mod operations;
 mod routes;
@@ -20,6 +21,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper_util::service::TowerToHyperService;
 
+pub use breakers::{BreakerAction, BreakerCounts, BreakerOrder, BreakerStatus};
 pub use operations::{
     ExplainQuestion, Explaining, ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder,
     PurgeRefused, Purging,

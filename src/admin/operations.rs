@@ -2,13 +2,16 @@
 //!
 //! `POST /api/v1/purge` takes one [`PurgeOrder`], or `{"purges": [...]}` of at most [`ORDERS_MAX`]; all of them are in
 //! force before it answers, or none. `GET /api/v1/purges` lists the latest. `GET /api/v1/explain?url=…&method=GET&header=Name:value`
-//! explains what would happen to a request; `header` may be there several times.
+//! explains what would happen to a request; `header` may be there several times. `GET /api/v1/breakers` lists breakers,
+//! `POST /api/v1/breakers` moves one by a [`BreakerOrder`].
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::breakers::{BreakerOrder, BreakerStatus};
 
 /// Orders in one request.
 pub const ORDERS_MAX: usize = 1_000;
@@ -26,6 +29,15 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The latest purges, newest first, at most this many. Must not block.
     fn purges(&self, limit: usize) -> Vec<PurgeDone>;
+
+    /// Every breaker. Must not block.
+    fn breakers(&self) -> Vec<BreakerStatus>;
+
+    /// Moves a breaker by hand; how it stands then. Must not block.
+    ///
+    /// # Errors
+    /// Which breaker is meant is not clear; the words say what to write.
+    fn move_breaker(&self, order: BreakerOrder) -> Result<BreakerStatus, String>;
 }
 
 /// A request to be explained.

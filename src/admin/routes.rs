@@ -28,6 +28,7 @@ use tower_http::{
 };
 
 use super::{
+    breakers,
     guard::{self, Guard},
     operations::{self, Operations},
     status::StatusSource,
@@ -62,6 +63,7 @@ pub(super) fn router(
         .route("/api/v1/status", get(status_json))
         .route("/api/v1/purge", post(purge))
         .route("/api/v1/purges", get(purges))
+        .route("/api/v1/breakers", get(list_breakers).post(move_breaker))
         .route("/api/v1/explain", get(explain))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
@@ -174,6 +176,39 @@ async fn purges(State(shown): State<Shown>) -> impl IntoResponse {
     Json(serde_json::json!({ "purges": purges }))
 }
 
+/// Every breaker, as it stands.
+async fn list_breakers(State(shown): State<Shown>) -> impl IntoResponse {
+    Json(serde_json::json!({ "breakers": shown.operations.breakers() }))
+}
+
+/// Changes something, as [`purge`] does, and is asked for in the same way.
+async fn move_breaker(
+    State(shown): State<Shown>,
+    headers: HeaderMap,
+    content: Result<Bytes, BytesRejection>,
+) -> Response {
+    let refuse = |status, detail: String| {
+        problem(
+            &Problem::new(status).detail(detail),
+            &Method::POST,
+            &headers,
+        )
+    };
+    if !operations::is_json(&headers) {
+        let detail = "send the order as JSON, with `Content-Type: application/json`";
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail.to_owned());
+    }
+    let content = match content {
+        Ok(content) => content,
+        Err(rejection) => return refuse(rejection.status(), rejection.body_text()),
+    };
+    let moved = breakers::order(&content).and_then(|order| shown.operations.move_breaker(order));
+    match moved {
+        Ok(breaker) => Json(breaker).into_response(),
+        Err(detail) => refuse(StatusCode::BAD_REQUEST, detail),
+    }
+}
+
 /// What would happen to a request, and why.
 async fn explain(
     State(shown): State<Shown>,
@@ -201,7 +236,7 @@ async fn explain(
 async fn not_found(method: Method, headers: HeaderMap) -> Response {
     let nothing = Problem::new(StatusCode::NOT_FOUND)
         .detail(
-        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/purges and, by POST, /api/v1/purge",
+        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/purges, /api/v1/breakers and, by POST, /api/v1/purge and /api/v1/breakers",
     );
     problem(&nothing, &method, &headers)
 }

@@ -52,6 +52,9 @@ pub struct RouteStatus {
     pub policy: String,
     /// Requests so far by outcome; outcomes that never happened are left out.
     pub requests: BTreeMap<&'static str, u64>,
+    /// What its own breaker lets through, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerState>,
 }
 
 /// One upstream.
@@ -100,8 +103,10 @@ pub enum BreakerState {
     Closed,
     /// A few probes.
     HalfOpen,
-    /// Nothing.
+    /// Nothing, until its rest is over.
     Open,
+    /// Nothing, until somebody says otherwise.
+    Isolated,
 }
 
 impl BreakerState {
@@ -111,10 +116,11 @@ impl BreakerState {
             Self::Closed => "closed",
             Self::HalfOpen => "half_open",
             Self::Open => "open",
+            Self::Isolated => "isolated",
         }
     }
 
-    /// The number that stands for it in the metrics: 0 closed, 1 half-open, 2 open.
+    /// The number that stands for it in the metrics: 0 closed, 1 half-open, 2 open, 3 isolated.
     pub const fn as_number(self) -> u8 {
         self as u8
     }

@@ -84,6 +84,33 @@ impl Operations for Fixed {
         };
         vec![done]
     }
+
+    fn breakers(&self) -> Vec<BreakerStatus> {
+        vec![breaker(BreakerState::HalfOpen)]
+    }
+
+    fn move_breaker(&self, order: BreakerOrder) -> Result<BreakerStatus, String> {
+        match order.upstream.as_deref() {
+            Some("pricing") => Ok(breaker(BreakerState::Isolated)),
+            _ => Err("there is `pricing`".to_owned()),
+        }
+    }
+}
+
+fn breaker(phase: BreakerState) -> BreakerStatus {
+    BreakerStatus {
+        upstream: "pricing".to_owned(),
+        route: None,
+        phase,
+        since: crate::clock::Timestamp::from_secs(7),
+        reason: "by hand".to_owned(),
+        manual: true,
+        rest_ms: None,
+        counts: BreakerCounts::default(),
+        probes_in_flight: 0,
+        owner: None,
+        runbook: None,
+    }
 }
 
 struct Running {
@@ -344,6 +371,50 @@ async fn with_a_token_nobody_purges_without_it() {
             .await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn a_breaker_is_moved_by_an_order_in_json_and_all_are_listed() {
+    const JSON: &str = "host: localhost\r\ncontent-type: application/json\r\n";
+    const ISOLATE: &str = r#"{"upstream": "pricing", "action": "isolate"}"#;
+    let admin = Running::start(None, Ok(()));
+    for (name, fields, content, status) in [
+        ("an order", JSON, ISOLATE, "200"),
+        ("as a form would send it", LOCAL, ISOLATE, "415"),
+        (
+            "for a website that rebinds its name",
+            "host: evil.example\r\ncontent-type: application/json\r\n",
+            ISOLATE,
+            "403",
+        ),
+        ("no order", JSON, "{}", "400"),
+        (
+            "nobody's breaker",
+            JSON,
+            r#"{"upstream": "x", "action": "close"}"#,
+            "400",
+        ),
+    ] {
+        let (head, body) = admin.post("/api/v1/breakers", fields, content).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{name}: {head}"
+        );
+        if status == "200" {
+            let moved: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(moved["phase"], "isolated", "{body}");
+            assert_eq!(moved["manual"], true, "{body}");
+            assert_eq!(moved["since_ms"], 7_000, "{body}");
+        }
+    }
+    let (_, body) = admin.ask("GET /api/v1/breakers", LOCAL).await;
+    let listed: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(listed["breakers"][0]["phase"], "half_open");
+    admin.stop().await;
+    let admin = Running::start(Some("s3cret"), Ok(()));
+    let (head, _) = admin.post("/api/v1/breakers", JSON, ISOLATE).await;
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
     admin.stop().await;
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
 
-use super::report::{Report, breaker_state};
+use super::{
+    breakers,
+    report::{Report, breaker_state},
+};
 use crate::{
     admin::{
-        ExplainQuestion, Explaining, Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused,
-        Purging,
+        BreakerOrder, BreakerStatus, ExplainQuestion, Explaining, Operations, PurgeDone, PurgeMode,
+        PurgeOrder, PurgeRefused, Purging,
     },
     cache::{self, Explained, LABEL_BYTES_MAX, Mode, What},
     config::{Config, RouteConfig},
@@ -74,7 +77,7 @@ impl Operations for Report {
                 let upstream =
                     upstreams.find(|upstream| *upstream.config().name == *route.upstream);
                 route.breaker = upstream.map(|upstream| {
-                    let phase = upstream.snapshot().breaker.phase;
+                    let phase = breakers::worst_of(upstream, &route.name);
                     breaker_state(phase).as_str().to_owned()
                 });
             }
@@ -91,6 +94,14 @@ impl Operations for Report {
             what: shown(&purge.what),
         });
         done.collect()
+    }
+
+    fn breakers(&self) -> Vec<BreakerStatus> {
+        self.list_breakers()
+    }
+
+    fn move_breaker(&self, order: BreakerOrder) -> Result<BreakerStatus, String> {
+        self.order_breaker(&order)
     }
 }
 

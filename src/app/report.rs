@@ -10,11 +10,12 @@ use crate::{
         StatusSource, StoreStatus, UpstreamStatus,
     },
     cache,
+    clock::Clock,
     config::{Config, UpstreamConfig},
     front::Front,
     listener::{ListenerStats, Shutdown},
     observe::{Alerts, Metrics, Samples, Source},
-    resilience::breaker::Phase,
+    resilience::{BreakerLayer, breaker::Phase},
     store::Store,
     upstream::{EndpointSnapshot, Upstream},
 };
@@ -31,6 +32,7 @@ pub(super) struct Report {
     pub(super) front: Front,
     pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
+    pub(super) clock: Clock,
 }
 
 impl StatusSource for Report {
@@ -77,6 +79,7 @@ impl Report {
             upstream: route.upstream.name.to_string(),
             policy: route.policy.name.to_string(),
             requests: requests(&route.name),
+            breaker: self.route_breaker(&route.name).map(breaker_state),
         };
         self.config.routes.iter().map(status).collect()
     }
@@ -92,6 +95,13 @@ impl Report {
             client_connections_limited: self.listener.client_limited(),
             client_requests_limited: self.front.client_limited(),
         }
+    }
+
+    /// The phase of this route's own breaker, if it has one.
+    fn route_breaker(&self, name: &str) -> Option<Phase> {
+        let mut breakers = self.upstreams.iter().flat_map(Upstream::route_breakers);
+        let own = breakers.find(|breaker| breaker.route().is_some_and(|route| **route == *name));
+        own.map(BreakerLayer::phase)
     }
 
     fn store_status(&self) -> StoreStatus {
@@ -152,6 +162,7 @@ pub(super) fn breaker_state(phase: Phase) -> BreakerState {
         Phase::Closed => BreakerState::Closed,
         Phase::HalfOpen => BreakerState::HalfOpen,
         Phase::Open => BreakerState::Open,
+        Phase::Isolated => BreakerState::Isolated,
     }
 }
 
@@ -393,13 +404,12 @@ fn sample_upstream(upstream: &Upstream, samples: &mut Samples) {
         let labels = [("upstream", name), ("cause", cause)];
         samples.counter("upstream_failures", "Failures by cause", &labels, count);
     }
-    let state = f64::from(breaker_state(now.breaker.phase).as_number());
-    samples.gauge(
-        "upstream_breaker_state",
-        "0 closed, 1 half-open, 2 open",
-        &label,
-        state,
-    );
+    sample_breaker("upstream", name, &upstream.breaker_layer(), samples);
+    for breaker in upstream.route_breakers() {
+        if let Some(route) = breaker.route() {
+            sample_breaker("route", route, breaker, samples);
+        }
+    }
     samples.gauge(
         "upstream_in_flight",
         "Requests with this upstream now",
@@ -441,6 +451,29 @@ fn sample_endpoint(upstream: &str, endpoint: &EndpointSnapshot, samples: &mut Sa
             "Lookups of an endpoint's name by result",
             &labels,
             count,
+        );
+    }
+}
+
+/// `kind`: whose breaker it is, an upstream's or a route's.
+fn sample_breaker(kind: &'static str, name: &str, breaker: &BreakerLayer, samples: &mut Samples) {
+    let (state, transitions) = match kind {
+        "route" => ("route_breaker_state", "route_breaker_transitions"),
+        _ => ("upstream_breaker_state", "upstream_breaker_transitions"),
+    };
+    let now = breaker.snapshot();
+    samples.gauge(
+        state,
+        "0 closed, 1 half-open, 2 open, 3 isolated",
+        &[(kind, name)],
+        f64::from(breaker_state(now.phase).as_number()),
+    );
+    for phase in Phase::ALL {
+        samples.counter(
+            transitions,
+            "Changes of a breaker to this phase",
+            &[(kind, name), ("to", phase.as_str())],
+            now.transitions[phase.index()],
         );
     }
 }

@@ -138,6 +138,7 @@ impl RouteCache {
             hold_back: None,
             deadline: self.route.deadline,
             attempt_timeout: self.route.attempt_timeout,
+            slow_after: Some(self.route.slow_after),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 
 mod admin_client;
+mod breaker;
 mod check;
 mod dev;
 mod explain;
@@ -36,6 +37,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Declare stored answers of a running proxy stale, or void
     Purge(purge::PurgeArgs),
+    /// Show the breakers of a running proxy, or open, close or isolate one by hand
+    Breaker(breaker::BreakerArgs),
     /// Play the vendor: data that changes, faults that can be switched on
     Stub(stub::StubArgs),
 }
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Purge(args) => purge::run(&args),
+        Command::Breaker(args) => breaker::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Stub(args) => run_stub(args),
     };

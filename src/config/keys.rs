@@ -257,22 +257,25 @@ pub static CREDENTIAL: TableKeys = TableKeys {
     ],
 };
 
-/// `breaker` of an upstream.
+/// `breaker` of an upstream, and of a route that has one of its own.
 #[rustfmt::skip] // one row per key
 pub static BREAKER: TableKeys = TableKeys {
     heading: "breaker = { … }",
-    about: "When an upstream is left alone, and for how long. Any of the three conditions opens it.",
+    about: "When an upstream is left alone, and for how long; of a route: when it leaves its upstream alone, beside that one's own. Any of the three conditions opens it: failure rate, slow rate, failures in a row.",
     keys: &[
-        key("enabled", Flag, Is("true"), "Whether it ever opens."),
+        key("enabled", Flag, Is("true"), "Whether it ever opens by itself; by hand (`larder breaker`) it always does."),
         key("failure_percent", PERCENT, Is("50"), "Share of failed calls in the window that opens it."),
         key("slow_percent", PERCENT, Is("80"), "Share of slow calls in the window that opens it."),
-        key("slow_after", PERIOD, Is("\"2s\""), "A call that takes longer is slow."),
+        key("slow_after", PERIOD, Is("\"2s\""), "A call that takes longer is slow, and so is one that failed because it hung. `slow_after` of a route goes before it."),
         key("consecutive_failures", Count { min: 1, max: MILLION }, Is("5"), "Failures in a row that open it."),
         key("min_calls", Count { min: 1, max: MILLION }, Is("10"), "Calls in the window before percentages count."),
         key("window", PERIOD, Is("\"30s\""), "How far back percentages look."),
-        key("open_for", PERIOD, Is("\"500ms\""), "First rest."),
-        key("open_for_max", PERIOD, Is("\"10s\""), "Longest rest; each opening without a recovery between grows by half."),
-        key("probes", Count { min: 1, max: 1000 }, Is("3"), "Probes in flight while half-open, and successes that close it."),
+        key("open_for", PERIOD, Is("\"500ms\""), "First rest; each is up to 20 % shorter by chance."),
+        key("open_for_max", PERIOD, Is("\"3s\""), "Longest rest, unless the upstream asks for a longer one (`Retry-After`); where it is not written, never shorter than `open_for`."),
+        key("open_for_max_after", PERIOD, Is("\"6m\""), "Length of an outage from which on a rest is `open_for_max`; up to there it grows evenly with the outage."),
+        key("probes", Count { min: 1, max: 1000 }, Is("3"), "Probes in flight at once while half-open; until the first has succeeded they are a rest apart."),
+        key("probe_calls", Count { min: 1, max: 1000 }, Is("3"), "Probes whose results decide whether it closes."),
+        key("probe_success_percent", PERCENT, Is("100"), "Share of them that have to succeed, and not be slow; it opens again as soon as that is out of reach."),
     ],
 };
 
@@ -384,6 +387,8 @@ pub static ROUTE: TableKeys = TableKeys {
         key("requests_max", Count { min: 1, max: MILLION }, Means("what the shares of `server.requests_max` leave it"), "Requests of this route at once that wait for the upstream; more are answered from the store or 503."),
         key("rate", Other("a rate: `\"200 / second\"`"), Means("no limit"), "Requests of this route, over all clients, that the store alone does not answer; more are answered from the store or 503."),
         key("burst", Count { min: 1, max: MILLION }, Means("as many as `rate` counts"), "Requests that may come at once after a quiet time."),
+        key("slow_after", PERIOD, Means("`slow_after` of its own breaker, or else of the upstream's"), "Its latency budget: a call that takes longer counts as slow for the breakers."),
+        key("breaker", Table(&BREAKER), Means("none of its own"), "When it leaves its upstream alone, beside the upstream's own breaker; `{}` is one with all defaults."),
         key("key", Table(&ROUTE_KEY), Means("all defaults"), "What tells answers apart, beside method and path."),
         key("strip_prefix", Text, Means("nothing is stripped"), "Leading literal segments taken away on the way to the upstream: `\"/api\"`."),
         key("rewrite", Text, Means("the path as it came"), "The path for the upstream, from the route's parameters: `\"/v2/items/{sku}\"`."),

@@ -267,16 +267,16 @@ pub struct Credential {
     pub value: SecretString,
 }
 
-/// `upstream.breaker`
+/// `upstream.breaker`, `route.breaker`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// Default: true.
+    /// Whether it opens by itself. Default: true.
     pub enabled: bool,
     /// Share of failed calls in the window that opens it, 1 to 100. Default: 50.
     pub failure_percent: u32,
     /// Share of slow calls in the window that opens it, 1 to 100. Default: 80.
     pub slow_percent: u32,
-    /// A call slower than this is slow. Default: 2s.
+    /// A call slower than this is slow, unless the route has a budget of its own. Default: 2s.
     pub slow_after: Duration,
     /// Failures in a row that open it. Default: 5.
     pub consecutive_failures: u32,
@@ -286,10 +286,16 @@ pub struct BreakerConfig {
     pub window: Duration,
     /// First rest. Default: 500ms.
     pub open_for: Duration,
-    /// Longest rest; each opening without a recovery between grows by half. Default: 10s.
+    /// Longest rest, unless the upstream asks for a longer one. Default: 3s, or `open_for` if that is longer.
     pub open_for_max: Duration,
-    /// Probes in flight while half-open, and successes that close it. Default: 3.
+    /// Length of an outage from which on a rest is `open_for_max`; up to there it grows evenly. Default: 6min.
+    pub open_for_max_after: Duration,
+    /// Probes in flight while half-open. Default: 3.
     pub probes: u32,
+    /// Probes whose results decide whether it closes. Default: 3.
+    pub probe_calls: u32,
+    /// Share of them that have to be good, 1 to 100. Default: 100.
+    pub probe_success_percent: u32,
 }
 
 /// `upstream.retry`
@@ -488,6 +494,11 @@ pub struct RouteConfig {
     pub requests_max: Option<usize>,
     /// Requests that the store alone does not answer, over all clients. Default: no limit.
     pub rate: Option<RateLimit>,
+    /// Its latency budget: a slower call is slow for the breakers. Default: `slow_after` of its breaker, or else of the
+    /// upstream's.
+    pub slow_after: Duration,
+    /// A breaker of its own, in front of the upstream's. Default: none.
+    pub breaker: Option<BreakerConfig>,
     /// What tells answers apart.
     pub key: KeyConfig,
     /// How the path is changed on its way to the upstream.

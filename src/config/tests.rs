@@ -96,7 +96,15 @@ fn every_default_of_the_key_table_can_be_read() {
     assert_eq!(upstream.attempt_timeout_stale, Duration::from_secs(2));
     assert_eq!(upstream.retry_after_max, Duration::from_secs(900));
     assert_eq!(upstream.breaker.open_for, Duration::from_millis(500));
-    assert_eq!(upstream.breaker.open_for_max, Duration::from_secs(10));
+    assert_eq!(upstream.breaker.open_for_max, Duration::from_secs(3));
+    assert_eq!(
+        upstream.breaker.open_for_max_after,
+        Duration::from_secs(360)
+    );
+    assert_eq!(upstream.breaker.probe_calls, 3);
+    assert_eq!(upstream.breaker.probe_success_percent, 100);
+    assert_eq!(config.routes[0].slow_after, Duration::from_secs(2));
+    assert!(config.routes[0].breaker.is_none());
     assert_eq!(upstream.retry.backoff_min, Duration::from_millis(50));
     assert_eq!(upstream.retry.retries_max_stale, 1);
     assert_eq!(upstream.retry.attempt_min, Duration::from_millis(100));
@@ -396,7 +404,7 @@ fn a_bad_upstream_is_refused() {
             "belongs to the connection",
         ),
         (
-            "breaker = { open_for = \"1m\" }",
+            "breaker = { open_for = \"1m\", open_for_max = \"10s\" }",
             "longer than `open_for_max`",
         ),
         (
@@ -404,6 +412,15 @@ fn a_bad_upstream_is_refused() {
             "101 is not between 1 and 100",
         ),
         ("breaker = { window = \"0s\" }", "longer than zero"),
+        (
+            "breaker = { open_for_max_after = \"0s\" }",
+            "longer than zero",
+        ),
+        (
+            "breaker = { probe_success_percent = 0 }",
+            "0 is not between 1 and 100",
+        ),
+        ("breaker = { probe_calls = 0 }", "0 is not between 1"),
         ("in_flight_max = 0", "0 is not between 1"),
         ("failures = [\"6xx\"]", "not a class of statuses"),
         ("failures = [42]", "42 is not between 200 and 599"),
@@ -485,6 +502,16 @@ fn a_bad_route_is_refused() {
         ),
         ("hedge = { samples_max = 10 }", "more than `samples_max`"),
         ("hedge = { window = \"0s\" }", "longer than zero"),
+        ("slow_after = \"0s\"", "longer than zero"),
+        (
+            "breaker = { open_for = \"1m\", open_for_max = \"10s\" }",
+            "longer than `open_for_max`",
+        ),
+        (
+            "breaker = { probe = 3 }",
+            "unknown key; did you mean `probes`",
+        ),
+        ("breaker = true", "route.#1.breaker"),
         (
             "rewrite = \"/{b}\"",
             "no parameter `b`; parameters of the path: `rest`",
@@ -938,4 +965,42 @@ fn rates_come_with_a_burst() {
         "{complaints:?}"
     );
     assert!(complaints[1].contains("rate"), "{complaints:?}");
+}
+
+#[test]
+fn a_long_first_rest_alone_is_the_longest_too() {
+    let text =
+        "[upstream.api]\nendpoints = [\"http://127.0.0.1:9100\"]\nbreaker.open_for = \"1m\"\n";
+    let breaker = parsed(&format!("{text}{ROUTE}")).upstreams[0].breaker;
+    assert_eq!(breaker.open_for_max, Duration::from_secs(60));
+}
+
+#[test]
+fn a_latency_budget_is_the_routes_or_its_breakers_or_the_upstreams() {
+    for (name, lines, want_millis) in [
+        ("the upstream's", "", 4_000),
+        ("its breaker says nothing of it", "breaker = {}", 4_000),
+        ("its breaker's", "breaker = { slow_after = \"3s\" }", 3_000),
+        (
+            "its own",
+            "slow_after = \"500ms\"\nbreaker = { probes = 2 }",
+            500,
+        ),
+    ] {
+        let text = format!(
+            "[upstream.api]\nendpoints = [\"http://127.0.0.1:9100\"]\nbreaker.slow_after = \"4s\"\n\
+             [[route]]\npath = \"/\"\nupstream = \"api\"\n{lines}\n"
+        );
+        let config = parsed(&text);
+        let route = &config.routes[0];
+        assert_eq!(route.slow_after.as_millis(), want_millis, "{name}");
+        assert_eq!(route.breaker.is_some(), lines.contains("breaker"), "{name}");
+        assert!(config.warnings.is_empty(), "{name}");
+    }
+    let both = parsed(&format!(
+        "{BASE}{ROUTE}slow_after = \"1s\"\nbreaker = {{ slow_after = \"3s\" }}\n"
+    ));
+    assert_eq!(both.routes[0].slow_after, Duration::from_secs(1));
+    let warned = format!("{:?}", both.warnings);
+    assert!(warned.contains("has no effect beside"), "{warned}");
 }

@@ -58,6 +58,8 @@ pub struct FetchContext {
     /// Time for one attempt, to the same point. A `deadline` that is nearer cuts it short, and so does the upstream's
     /// `attempt_timeout_stale` where there is a `stale_copy`.
     pub attempt_timeout: Duration,
+    /// `Some`: the latency budget; a call that takes longer is slow for the breakers. `None`: as the breaker has it.
+    pub slow_after: Option<Duration>,
 }
 
 impl Default for FetchContext {
@@ -70,6 +72,7 @@ impl Default for FetchContext {
             hold_back: None,
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(5),
+            slow_after: None,
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::config::UpstreamConfig;
 pub struct UpstreamEvent {
     /// Its config: name, owner, runbook.
     pub upstream: Arc<UpstreamConfig>,
+    /// The route whose own breaker it is; `None`: the upstream's.
+    pub route: Option<Arc<str>>,
     /// What happened to its breaker.
     pub change: BreakerChange,
 }

@@ -53,8 +53,11 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
             min_calls: 10,
             window: Duration::from_secs(30),
             open_for: Duration::from_millis(500),
-            open_for_max: Duration::from_secs(10),
+            open_for_max: Duration::from_secs(3),
+            open_for_max_after: Duration::from_secs(360),
             probes: 3,
+            probe_calls: 3,
+            probe_success_percent: 100,
         },
         retry: RetryConfig {
             retries_max: 2,

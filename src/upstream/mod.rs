@@ -106,6 +106,8 @@ pub struct Upstream {
     stats: Arc<UpstreamStats>,
     retry: RetryLayer,
     breaker: BreakerLayer,
+    /// Of its routes that have one of their own.
+    route_breakers: Arc<[BreakerLayer]>,
     bulkhead: BulkheadLayer,
     balance: Balance,
 }
@@ -155,6 +157,7 @@ impl Upstream {
         Ok(Self {
             retry: RetryLayer::new(config.retry.clone(), Arc::clone(&stats)),
             breaker: BreakerLayer::new(Arc::clone(&config), events.clone(), Arc::clone(&stats)),
+            route_breakers: Arc::default(),
             bulkhead: BulkheadLayer::new(config.in_flight_max, Arc::clone(&stats)),
             balance: Balance::new(
                 Arc::clone(&config),
@@ -165,6 +168,26 @@ impl Upstream {
             clock,
             stats,
         })
+    }
+
+    /// The same with a breaker for each of these routes that leads here and asks for one of its own.
+    #[must_use]
+    pub fn with_route_breakers(mut self, routes: &[Arc<RouteConfig>], events: &Events) -> Self {
+        let own = routes.iter().filter_map(|route| {
+            let breaker = route.breaker?;
+            let leads_here = route.upstream.name == self.config.name;
+            leads_here.then(|| {
+                BreakerLayer::of_route(
+                    Arc::clone(&route.name),
+                    breaker,
+                    Arc::clone(&self.config),
+                    events.clone(),
+                    Arc::clone(&self.stats),
+                )
+            })
+        });
+        self.route_breakers = own.collect();
+        self
     }
 
     /// Its config.
@@ -193,9 +216,21 @@ impl Upstream {
         self.breaker.clone()
     }
 
-    /// How it fares, for whoever decides about asking it.
-    pub fn outlook(&self) -> Outlook {
-        self.breaker.outlook()
+    /// How what this route asks of it fares, for whoever decides about asking it.
+    pub fn outlook_of(&self, route: &str) -> Outlook {
+        self.breaker_layer_of(route).outlook()
+    }
+
+    /// The breakers that routes have of their own.
+    pub fn route_breakers(&self) -> &[BreakerLayer] {
+        &self.route_breakers
+    }
+
+    /// The upstream's breaker behind that of the route of this name, where it has one.
+    pub fn breaker_layer_of(&self, route: &str) -> BreakerLayer {
+        let is_own = |own: &&BreakerLayer| own.route().is_some_and(|name| **name == *route);
+        let own = self.route_breakers.iter().find(is_own);
+        self.breaker_layer().behind(own)
     }
 
     /// The upstream's compartment.

@@ -5,7 +5,10 @@ use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 use http::{HeaderValue, Method, StatusCode, header};
 use toml::de::DeValue;
 
-use super::{headers, process::rate_limit, report_unknown_name, sibling, tags};
+use super::{
+    headers, process::rate_limit, report_unknown_name, sibling, tags,
+    upstream::breaker as breaker_of,
+};
 use crate::{
     config::{
         Document, Fallback, ForwardedPolicy, HedgeConfig, HostPattern, KeyConfig, ParameterPattern,
@@ -133,6 +136,19 @@ fn compile(
         let message = "is longer than the route's `deadline`, which ends every attempt first";
         table.warning("attempt_timeout", message);
     }
+    let slow_after = table.optional_duration("slow_after");
+    let breaker = table.optional_table("breaker");
+    let own_slow_after = breaker
+        .as_ref()
+        .filter(|breaker| breaker.is_written("slow_after"));
+    if let (Some(breaker), Some(_)) = (own_slow_after, slow_after) {
+        breaker.warning(
+            "slow_after",
+            "has no effect beside the route's `slow_after`",
+        );
+    }
+    let own_slow_after = own_slow_after.map(|breaker| breaker.duration("slow_after"));
+    let breaker = breaker.map(|table| breaker_of(&table));
     let rewrite = rewrite(table, draft.path.as_ref());
     let request_headers = headers::edits(&table.table("request_headers"));
     let response_headers = headers::edits(&table.table("response_headers"));
@@ -174,6 +190,10 @@ fn compile(
         hedge,
         requests_max: table.optional_count("requests_max"),
         rate: rate_limit(table, "rate", "burst"),
+        slow_after: slow_after
+            .or(own_slow_after)
+            .unwrap_or(upstream.breaker.slow_after),
+        breaker,
         key,
         rewrite,
         upgrade,

@@ -271,8 +271,9 @@ fn credential(table: &Table<'_>) -> Option<Credential> {
 
 // --- resilience ---
 
-fn breaker(table: &Table<'_>) -> BreakerConfig {
-    let breaker = BreakerConfig {
+/// `breaker` of an upstream or a route.
+pub(super) fn breaker(table: &Table<'_>) -> BreakerConfig {
+    let mut breaker = BreakerConfig {
         enabled: table.flag("enabled"),
         failure_percent: table.count("failure_percent"),
         slow_percent: table.count("slow_percent"),
@@ -282,8 +283,15 @@ fn breaker(table: &Table<'_>) -> BreakerConfig {
         window: table.duration("window"),
         open_for: table.duration("open_for"),
         open_for_max: table.duration("open_for_max"),
+        open_for_max_after: table.duration("open_for_max_after"),
         probes: table.count("probes"),
+        probe_calls: table.count("probe_calls"),
+        probe_success_percent: table.count("probe_success_percent"),
     };
+    // Whoever asks for a long first rest alone means it.
+    if !table.is_written("open_for_max") {
+        breaker.open_for_max = breaker.open_for_max.max(breaker.open_for);
+    }
     check_order(
         table,
         "open_for",

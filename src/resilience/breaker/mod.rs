@@ -1,88 +1,122 @@
 //! Breaker: stops asking an upstream that fails or crawls, and finds out cautiously when it is back.
 //!
-//! `retry -> [breaker] -> bulkhead`
+//! `retry -> [breaker of the route, breaker of the upstream] -> bulkhead`
 //!
-//! The decision is [`BreakerState`]; this is its tower shell. A refused call fails at once with nothing sent. A streamed
-//! response is a success at its head; if its body breaks, that counts as a failure after all.
+//! The decision is [`BreakerState`], pure; this is its tower shell, one for both breakers: a call is admitted by both or by
+//! none, so that what one refuses takes no probe slot of the other and half-opens nothing. A refused call fails at once
+//! with nothing sent. A streamed response is a success at its head; if its body breaks, that counts as a failure after
+//! all. How long may be too long is the route's latency budget ([`FetchContext::slow_after`]); a call that failed because
+//! it hung is slow whatever it took.
 //!
 //! # Invariants
 //!
 //! - A ticket always comes back: with the outcome, or through its guard when the call is dropped, cancelled or panics.
-//! - The lock is held for a decision, never across an await or a call of the event sink.
+//! - Locks are held for a decision, never across an await or a call of the event sink; the route's is taken first.
+//!
+//! What this does not do: keep its state over a restart. A breaker that was isolated is closed then.
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::{Events, Progress, UpstreamEvent, UpstreamStats, body::watched};
+use super::{Events, FetchContext, Progress, UpstreamStats, body::watched};
 use crate::{
-    chance,
-    config::UpstreamConfig,
+    config::{BreakerConfig, UpstreamConfig},
     failure::{Cause, Failure, Sent},
-    http::{
-        Request, Response,
-        fetch::{Condition, Outlook},
-    },
-    sync::atomic::{AtomicU64, Ordering},
+    http::{Request, Response, fetch::Outlook},
 };
 
+mod change;
+mod guard;
+mod shared;
 mod state;
+mod trial;
 mod window;
 
-pub use state::{
-    BreakerChange, BreakerSnapshot, BreakerState, OpenReason, Outcome, Phase, Refused, Ticket,
-};
+pub use change::{Action, BreakerChange, Phase, Reason};
+pub use state::{BreakerSnapshot, BreakerState, Generation, Outcome, Refused, Ticket};
 pub use window::Counts;
 
-/// The breaker of one upstream; clones share its state.
-#[derive(Clone)]
-pub struct BreakerLayer(Arc<Shared>);
+use guard::{Guard, try_admit};
+use shared::Shared;
 
-struct Shared {
-    upstream: Arc<UpstreamConfig>,
-    state: Mutex<BreakerState>,
-    events: Events,
-    stats: Arc<UpstreamStats>,
-    /// The [`Condition`] after the latest decision: twice the recoveries, and one where it is not closed.
-    condition: AtomicU64,
+/// The breaker of one upstream or route; clones share its state.
+#[derive(Clone)]
+pub struct BreakerLayer {
+    shared: Arc<Shared>,
+    /// Where this is an upstream's and the route has one of its own.
+    route: Option<Arc<Shared>>,
 }
 
 impl BreakerLayer {
     /// A closed breaker by `upstream.breaker`; changes go to `events`.
     pub fn new(upstream: Arc<UpstreamConfig>, events: Events, stats: Arc<UpstreamStats>) -> Self {
-        let state = BreakerState::new(upstream.breaker, Instant::now());
-        Self(Arc::new(Shared {
-            upstream,
-            state: Mutex::new(state),
-            events,
-            stats,
-            condition: AtomicU64::new(0),
-        }))
+        let config = upstream.breaker;
+        Self::with(Shared::new(upstream, None, config, events, stats))
     }
 
-    /// How the upstream fares, without the lock.
-    pub fn outlook(&self) -> Outlook {
-        let shared = Arc::clone(&self.0);
-        Outlook::new(move || {
-            let packed = shared.condition.load(Ordering::Relaxed);
-            Condition {
-                well: packed & 1 == 0,
-                recoveries: packed >> 1,
-            }
-        })
+    /// A closed breaker by `route.breaker`, for the route of this name that leads to `upstream`.
+    pub fn of_route(
+        route: Arc<str>,
+        config: BreakerConfig,
+        upstream: Arc<UpstreamConfig>,
+        events: Events,
+        stats: Arc<UpstreamStats>,
+    ) -> Self {
+        Self::with(Shared::new(upstream, Some(route), config, events, stats))
+    }
+
+    fn with(shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            route: None,
+        }
+    }
+
+    /// This breaker of an upstream, with that of a route in front.
+    #[must_use]
+    pub fn behind(mut self, route: Option<&Self>) -> Self {
+        self.route = route.map(|route| Arc::clone(&route.shared));
+        self
+    }
+
+    /// The route whose breaker this is; `None`: an upstream's.
+    pub fn route(&self) -> Option<&Arc<str>> {
+        self.shared.route.as_ref()
     }
 
     /// The state now.
     pub fn snapshot(&self) -> BreakerSnapshot {
-        self.0.state().snapshot(Instant::now())
+        self.shared.snapshot(Instant::now())
+    }
+
+    /// The phase now; takes no lock.
+    pub fn phase(&self) -> Phase {
+        self.shared.phase()
+    }
+
+    /// How what is behind it fares, behind the route's breaker too, without a lock.
+    pub fn outlook(&self) -> Outlook {
+        let outlook = |shared: &Arc<Shared>| {
+            let shared = Arc::clone(shared);
+            Outlook::new(move || shared.condition())
+        };
+        let own = outlook(&self.shared);
+        match &self.route {
+            None => own,
+            Some(route) => outlook(route).and(own),
+        }
+    }
+
+    /// Does what somebody wants; the state after it.
+    pub fn order(&self, action: Action) -> BreakerSnapshot {
+        self.shared.order(action, Instant::now())
     }
 }
 
@@ -92,121 +126,8 @@ impl<S> Layer<S> for BreakerLayer {
     fn layer(&self, inner: S) -> Breaker<S> {
         Breaker {
             inner,
-            shared: Arc::clone(&self.0),
+            layer: self.clone(),
         }
-    }
-}
-
-// --- Shared ---
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, BreakerState> {
-        // The state is whole between any two statements that can panic, so a poisoned lock is as good as a sound one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Decides under the lock, and shows what came of it before the next decision.
-    fn decide<T>(&self, decision: impl FnOnce(&mut BreakerState) -> T) -> T {
-        let mut state = self.state();
-        let decided = decision(&mut state);
-        let packed = state.recoveries() << 1 | u64::from(state.phase() != Phase::Closed);
-        self.condition.store(packed, Ordering::Relaxed);
-        decided
-    }
-
-    fn try_admit(self: &Arc<Self>, progress: Option<Progress>) -> Result<Guard, Refused> {
-        let now = Instant::now();
-        let (admitted, change) = self.decide(|state| state.try_admit(now));
-        self.tell(change);
-        Ok(Guard {
-            ticket: Some(admitted?),
-            shared: Arc::clone(self),
-            admitted_at: now,
-            deadline: progress.map(|progress| progress.deadline()),
-        })
-    }
-
-    fn finish(&self, ticket: Ticket, outcome: Outcome) {
-        let change =
-            self.decide(|state| state.finish(ticket, outcome, Instant::now(), chance::fraction()));
-        self.tell(change);
-    }
-
-    fn body_broke(&self) {
-        let change = self.decide(|state| state.body_broke(Instant::now(), chance::fraction()));
-        self.tell(change);
-    }
-
-    fn tell(&self, change: Option<BreakerChange>) {
-        if let Some(change) = change {
-            self.events.send(&UpstreamEvent {
-                upstream: Arc::clone(&self.upstream),
-                change,
-            });
-        }
-    }
-}
-
-// --- Guard ---
-
-/// A ticket that finds its way back.
-struct Guard {
-    ticket: Option<Ticket>,
-    shared: Arc<Shared>,
-    admitted_at: Instant,
-    deadline: Option<Instant>,
-}
-
-impl Guard {
-    fn finish(mut self, result: &Result<Response, Failure>) {
-        let outcome = outcome(result, self.admitted_at.elapsed(), &self.shared.upstream);
-        if let Some(ticket) = self.ticket.take() {
-            self.shared.finish(ticket, outcome);
-        }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else {
-            return;
-        };
-        // Cut off by the deadline: the upstream did not answer in time. Given up before: nothing was learnt.
-        let expired = self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline);
-        let outcome = if expired {
-            Outcome::Failure {
-                took: self.admitted_at.elapsed(),
-                run: true,
-                retry_after: None,
-            }
-        } else {
-            Outcome::Unknown
-        };
-        self.shared.finish(ticket, outcome);
-    }
-}
-
-fn outcome(
-    result: &Result<Response, Failure>,
-    took: Duration,
-    upstream: &UpstreamConfig,
-) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Success { took },
-        Err(failure) if failure.cause().is_upstream() => Outcome::Failure {
-            took,
-            // A run of these may be one client's doing; their share in the window is not.
-            run: !matches!(
-                failure.cause(),
-                Cause::Status(StatusCode::TOO_MANY_REQUESTS) | Cause::GraphqlErrors
-            ),
-            retry_after: failure
-                .retry_after()
-                .map(|asked| asked.min(upstream.retry_after_max)),
-        },
-        Err(_) => Outcome::Unknown,
     }
 }
 
@@ -216,7 +137,7 @@ fn outcome(
 #[derive(Clone)]
 pub struct Breaker<S> {
     inner: S,
-    shared: Arc<Shared>,
+    layer: BreakerLayer,
 }
 
 impl<S> Service<Request> for Breaker<S>
@@ -233,20 +154,19 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if !self.shared.upstream.breaker.enabled {
-            let (inner, guard) = (self.inner.call(request), None);
-            return ResponseFuture {
-                state: State::Admitted { inner, guard },
-            };
-        }
-        let progress = request.extensions().get::<Progress>().cloned();
-        let state = match self.shared.try_admit(progress) {
+        let BreakerLayer { shared, route } = &self.layer;
+        let extensions = request.extensions();
+        let deadline = extensions.get().map(Progress::deadline);
+        let slow_after = extensions
+            .get::<FetchContext>()
+            .and_then(|context| context.slow_after);
+        let state = match try_admit(route.as_ref(), shared, slow_after, deadline) {
             Ok(guard) => State::Admitted {
                 inner: self.inner.call(request),
                 guard: Some(guard),
             },
             Err(refused) => {
-                self.shared.stats.failed(Cause::BreakerOpen);
+                shared.stats.failed(Cause::BreakerOpen);
                 State::Refused { refused }
             }
         };
@@ -265,7 +185,7 @@ pin_project! {
 pin_project! {
     #[project = Projected]
     enum State<F> {
-        // Without a guard where the breaker is turned off.
+        // The guard is gone once the response is there.
         Admitted { #[pin] inner: F, guard: Option<Guard> },
         Refused { refused: Refused },
     }
@@ -284,13 +204,12 @@ where
                 let Some(guard) = guard.take() else {
                     return Poll::Ready(result);
                 };
-                let shared = Arc::clone(&guard.shared);
-                guard.finish(&result);
+                let streams = guard.finish(&result);
                 Poll::Ready(result.map(|response| {
                     response.map(|body| {
                         watched(body, move |end| {
                             if end.is_err() {
-                                shared.body_broke();
+                                streams.broke();
                             }
                         })
                     })
@@ -308,3 +227,7 @@ where
 #[cfg(test)]
 #[path = "shell_tests.rs"]
 mod tests;
+
+#[cfg(all(test, shuttle))]
+#[path = "shuttle_tests.rs"]
+mod shuttle_tests;
