@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use http_body_util::Full;
 use larder::clock::Clock;
-use support::{NOW, Origin, Play, Proxy, Reply, Setup, one_route, request};
+use support::{Gate, NOW, Origin, Play, Proxy, Reply, Setup, one_route, request, until};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=600");
 
@@ -144,6 +144,22 @@ async fn whoever_writes_learns_whether_anything_was_sent() {
         assert_eq!(origin.asked_total(), asked, "{name}");
         let retry_after = reply.field("retry-after");
         assert_eq!(retry_after.is_empty(), breaker != OPEN, "{name}: {reply:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_carries_a_key_can_be_sent_again() {
+    const KEY: &[(&str, &str)] = &[("idempotency-key", "\"8e03978e\"")];
+    let origin = Origin::start(|_| Play::refuse()).await;
+    let proxy = Setup::before(&origin, &retrying(NO_BREAKER)).start().await;
+    for (fields, want) in [
+        (KEY, "does not do it twice"),
+        (&[], "look before you try again"),
+    ] {
+        let reply = write(&proxy, &Method::POST, "/orders/1", fields).await;
+        let (_, sent, detail) = told(&reply);
+        assert_eq!(sent, "may_have_acted");
+        assert!(detail.ends_with(want), "{detail}");
     }
 }
 
@@ -290,4 +306,28 @@ async fn what_a_lost_write_put_in_doubt_stays_the_last_known_good_answer() {
         origin.asked_total() >= asked + 3,
         "each of them asked first"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_asks_after_a_lost_write_joins_a_fetch_from_before_it() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let origin = Origin::start(move |asked| match (asked.nth, &asked.method) {
+        (1, _) => Play::answer(200, &[FRESH], "before").behind(&held),
+        (_, &Method::GET) => Play::answer(200, &[FRESH], "after"),
+        _ => Play::refuse(),
+    })
+    .await;
+    let setup = Setup::before(&origin, &one_route("", ""));
+    let proxy = Arc::new(setup.start().await);
+    let early = tokio::spawn({
+        let proxy = Arc::clone(&proxy);
+        async move { proxy.get("/a").await }
+    });
+    until("the early one is under way", || origin.asked_total() == 1).await;
+    assert_eq!(write(&proxy, &Method::POST, "/a", &[]).await.status, 502);
+    assert_eq!(proxy.get("/a").await.text(), "after");
+    gate.open();
+    assert_eq!(early.await.unwrap().text(), "before");
+    assert_eq!(proxy.get("/a").await.text(), "after");
 }

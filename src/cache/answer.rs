@@ -23,6 +23,7 @@ use crate::{
     http::{
         Body, Response,
         fetch::Reads,
+        idempotency::has_key,
         method::{is_idempotent, is_query},
         problem::{Problem, Write},
     },
@@ -296,16 +297,18 @@ fn without_copy(
     let response = problem(route, request, status)
         .detail(words(failure.cause()))
         .retry_after(failure.retry_after())
-        .write(written(request, failure))
+        .write(written(route, request, failure))
         .response(&request.method, &request.headers);
     (response, Outcome::Error, failure.cause().as_str())
 }
 
 /// What a request that was to change something is told about how far it got.
-fn written(request: &Parts, failure: &Failure) -> Option<Write> {
+fn written(route: &RouteConfig, request: &Parts, failure: &Failure) -> Option<Write> {
+    let key = route.upstream.retry.idempotency_header.as_ref();
+    let is_keyed = || key.is_some_and(|name| has_key(&request.headers, name));
     (!only_reads(request)).then(|| Write {
         sent: failure.sent(),
-        idempotent: is_idempotent(&request.method),
+        idempotent: is_idempotent(&request.method) || is_keyed(),
     })
 }
 

@@ -72,10 +72,7 @@ impl Marks {
                 .time_to_live(UNSHARED_FOR)
                 .build(),
             forgotten_at: Cache::new(marks_max),
-            doubted: Cache::builder()
-                .max_capacity(marks_max)
-                .time_to_live(DOUBTED_FOR)
-                .build(),
+            doubted: Cache::new(marks_max),
             doubts_until: AtomicU64::new(0),
             forgotten: Cache::builder()
                 .max_capacity(marks_max)
@@ -138,7 +135,8 @@ impl Marks {
         if self.doubts_until.load(Ordering::Acquire) <= now.as_millis() {
             return None;
         }
-        self.doubted.get(key).map(|(at, _)| at)
+        let (at, _) = self.doubted.get(key)?;
+        (now < at.after(DOUBTED_FOR)).then_some(at)
     }
 
     /// Whether a target was invalidated, or may have been changed, at this moment or later.

@@ -181,7 +181,7 @@ pub static STORE: TableKeys = TableKeys {
         key("stall_after", PERIOD, Is("\"30s\""), "A flush that takes longer means that the disk tier hangs: it is set aside."),
         key("free_min", SIZE_OR_ZERO, Is("\"256 MiB\""), "Free space on the file system below which nothing is written (this or 5 %, whichever is more)."),
         key("variants_max", Count { min: 1, max: 10_000 }, Is("64"), "Variants (`Vary`) kept per key; the oldest makes room."),
-        key("marks_max", Count { min: 1, max: 10 * MILLION }, Is("65536"), "Keys remembered as resting after a failed refresh, or as not shareable; the least used are forgotten."),
+        key("marks_max", Count { min: 1, max: 10 * MILLION }, Is("65536"), "Keys remembered as resting after a failed refresh, as not shareable, or as in doubt after a write that ended without an answer; the least used are forgotten."),
         key("purges_max", Count { min: 16, max: 10 * MILLION }, Is("65536"), "Purges remembered one by one; of more, the oldest half becomes one purge of everything stored before it."),
         key("tags_max", Count { min: 1, max: 10_000 }, Is("64"), "Tags kept per answer (of groups at least 32); an answer with more is matched by every purge of a tag or group."),
         key("tag_body_max", SIZE_OR_ZERO, Is("\"1 MiB\""), "Largest JSON body that `tag_paths` looks through; an answer with a larger one is matched by every purge of a tag or group."),

@@ -52,7 +52,7 @@ pub struct Problem {
 pub struct Write {
     /// What left us.
     pub sent: Sent,
-    /// Several of the same have the effect of one (RFC 9110 9.2.2).
+    /// Several of the same have the effect of one: by the method (RFC 9110 9.2.2), or by a key that tells repetitions.
     pub idempotent: bool,
 }
 

@@ -127,6 +127,8 @@ fn passed_on(seen: &Seen<'_>) -> NowShown {
         if !is_safe(method) {
             let what = "a success invalidates what is stored for its target";
             why.push(Reason::rule(what, "RFC 9111 4.4"));
+            let what = "one that ends without an answer puts it in doubt: it is asked about before it is used again";
+            why.push(Reason::rule(what, "RFC 9111 4.4"));
         }
     } else if seen.parts.extensions.get::<Upgrade>().is_some() {
         let what = "it asks for another protocol";
