@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::{
     content::Content,
     entry::{StoredResponse, without_places},
-    fetch::Fetch,
+    fetch::{Behind, Fetch},
     freshness::Facts,
     graphql,
     pass::add_via,
@@ -155,6 +155,7 @@ impl Fetch {
         }
         add_via(self.parts.version, headers);
         let mut context = cache.context(self.copy_is_usable);
+        context.awaited = self.parts.extensions.get::<Behind>().is_none();
         context.whole_bytes_max = Some(cache.route.whole_bytes_max);
         context.hold_back = (!self.copy_is_usable).then_some(cache.route.hold_back);
         if cache.route.graphql {

@@ -73,6 +73,10 @@ pub(super) struct Fetch {
     _permit: Option<Permit>,
 }
 
+/// Of a fetch that whoever led to it was answered before: nobody waits for it. An extension of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind;
+
 impl RouteCache {
     /// Refreshes behind an answer; nothing happens if somebody does already.
     pub(super) fn refresh_behind(
@@ -88,6 +92,7 @@ impl RouteCache {
             let mut parts = Request::new(Body::empty()).into_parts().0;
             parts.uri = uri.clone();
             parts.headers = headers.clone();
+            parts.extensions.insert(Behind);
             self.keep_cookies(&mut parts.headers);
             if let Some(content) = content {
                 content.clone().ask_by(&mut parts);

@@ -133,6 +133,7 @@ impl RouteCache {
     pub(super) fn context(&self, stale_copy: bool) -> FetchContext {
         FetchContext {
             stale_copy,
+            awaited: true,
             priority: priority(stale_copy),
             whole_bytes_max: None,
             hold_back: None,

@@ -286,7 +286,7 @@ pub static RETRY: TableKeys = TableKeys {
     about: "How a failed attempt is tried again; only where that cannot repeat a side effect.",
     keys: &[
         key("retries_max", Count { min: 0, max: 10 }, Is("2"), "Attempts after the first where nothing is stored."),
-        key("retries_max_stale", Count { min: 0, max: 10 }, Is("1"), "Attempts after the first where a stored copy stands behind."),
+        key("retries_max_stale", Count { min: 0, max: 10 }, Is("1"), "Attempts after the first where a stored copy stands behind and a client waits; a refresh behind an answer is tried once."),
         key("backoff_min", PERIOD, Is("\"50ms\""), "Upper edge of the first delay (full jitter: from zero to here)."),
         key("backoff_max", PERIOD, Is("\"1s\""), "Upper edge of any delay."),
         key("attempt_min", PERIOD_OR_ZERO, Is("\"100ms\""), "Least time before the deadline that a retry is worth: with less than this, or than the route's answers take on average, none is begun."),

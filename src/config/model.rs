@@ -303,7 +303,8 @@ pub struct BreakerConfig {
 pub struct RetryConfig {
     /// Attempts after the first where nothing is stored. Default: 2.
     pub retries_max: u32,
-    /// Attempts after the first where a stored copy stands behind. Default: 1.
+    /// Attempts after the first where a stored copy stands behind and a client waits; a refresh behind an answer is tried once.
+    /// Default: 1.
     pub retries_max_stale: u32,
     /// Upper edge of the first delay (full jitter: from zero to here). Default: 50ms.
     pub backoff_min: Duration,

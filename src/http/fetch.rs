@@ -47,6 +47,8 @@ impl Priority {
 pub struct FetchContext {
     /// A stored copy can answer if this fetch fails: fewer retries are worth it (`retries_max_stale`).
     pub stale_copy: bool,
+    /// Somebody waits for it. A refresh behind an answer is not worth a second request: its key is asked about again soon.
+    pub awaited: bool,
     /// Who is served by it.
     pub priority: Priority,
     /// `Some`: a body of up to this many bytes is read whole inside the attempt. `None`: it is streamed.
@@ -67,6 +69,7 @@ impl Default for FetchContext {
     fn default() -> Self {
         Self {
             stale_copy: false,
+            awaited: true,
             priority: Priority::default(),
             whole_bytes_max: None,
             hold_back: None,

@@ -2,7 +2,7 @@
 //!
 //! `retry -> [hedge] -> breaker`
 //!
-//! Only where the route asks (`hedge`), only for requests that read and can be sent twice, never for one that may leave HTTP. The
+//! Only where the route asks (`hedge`) and somebody waits, only for requests that read and can be sent twice, never for one that may leave HTTP. The
 //! second goes out once the first has taken longer than a percentile of the route's recent successful attempts
 //! ([`Latencies`](super::latencies::Latencies)); while too few are known, none does. It needs a token of the upstream's retry budget, the breaker's and the
 //! bulkhead's leave, and time before the deadline for a usual answer. It goes to another endpoint than the first where there is
@@ -132,9 +132,12 @@ fn second(request: &Request) -> Option<Request> {
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
         || is_query(request.method())
         || extensions.get::<Reads>().is_some();
+    let is_awaited = extensions
+        .get::<FetchContext>()
+        .is_none_or(|context| context.awaited);
     // A stream can be read once only.
     let is_here = request.body().bytes().is_some();
-    if !only_reads || !is_here || extensions.get::<Upgrade>().is_some() {
+    if !only_reads || !is_here || !is_awaited || extensions.get::<Upgrade>().is_some() {
         return None;
     }
     let mut second = Request::new(request.body().another()?);

@@ -296,6 +296,16 @@ async fn only_what_reads_and_can_be_sent_twice_is_hedged() {
             1,
         ),
         (
+            "what nobody waits for",
+            with(|it| {
+                it.extensions_mut().insert(FetchContext {
+                    awaited: false,
+                    ..FetchContext::default()
+                });
+            }),
+            1,
+        ),
+        (
             "an upgrade",
             with(|it| {
                 it.extensions_mut()

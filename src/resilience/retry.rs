@@ -8,6 +8,9 @@
 //! such a key is read before the first attempt, up to `retry.body_bytes_max`, unless its sender waits to hear whether it is wanted
 //! at all (RFC 9110 10.1.1).
 //!
+//! Worth it: somebody waits, and the less where a stored copy can answer (`retries_max_stale`). A refresh behind an answer is tried
+//! once: serving stale answers may not ask more of an upstream than serving fresh ones.
+//!
 //! Likely to help: behind the wait there is time for an answer before the deadline, as long as this route's answers take on average
 //! and `retry.attempt_min` at least; and the upstream did not ask for a longer wait than we would take. The budget (`budget.rs`)
 //! keeps retries from feeding an outage.
@@ -210,14 +213,11 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     fn of(request: &Request, shared: Arc<Shared>, usual: Arc<UsualLatency>) -> Self {
-        let stale_copy = request
-            .extensions()
-            .get::<FetchContext>()
-            .is_some_and(|context| context.stale_copy);
-        let retries_left = if stale_copy {
-            shared.config.retries_max_stale
-        } else {
-            shared.config.retries_max
+        let context = request.extensions().get::<FetchContext>();
+        let retries_left = match context {
+            Some(context) if !context.awaited => 0,
+            Some(context) if context.stale_copy => shared.config.retries_max_stale,
+            _ => shared.config.retries_max,
         };
         Self {
             delays: FullJitter::new(&shared.config),

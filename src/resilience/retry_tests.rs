@@ -95,6 +95,12 @@ async fn what_may_be_tried_again_is_and_nothing_else() {
     let open = Failure::new(Cause::BreakerOpen, Sent::Nothing);
     let mut streaming = request(Method::PUT, false);
     *streaming.body_mut() = scripted([]);
+    let mut behind = request(Method::GET, true);
+    behind.extensions_mut().insert(FetchContext {
+        stale_copy: true,
+        awaited: false,
+        ..FetchContext::default()
+    });
     let mut late = request(Method::GET, false);
     late.extensions_mut().insert(Progress::new(Instant::now()));
     for (name, request, failure, want_asked) in [
@@ -110,6 +116,7 @@ async fn what_may_be_tried_again_is_and_nothing_else() {
             refused(),
             2,
         ),
+        ("a refresh that nobody waits for", behind, refused(), 1),
         (
             "POST of which nothing was sent",
             request(Method::POST, false),
