@@ -3,10 +3,10 @@
 //! `retry -> [leave] -> client`
 //!
 //! A vendor may close a connection that it kept open just as we write to it (RFC 9112 9.3.1, 9.5). That says nothing about its
-//! health, so it is no failed attempt: no backoff, no part of `retries_max`, nothing that a breaker should hear. But it is a
-//! further request, and one that the vendor may have acted on: leave is given for idempotent requests only, once per fetch (RFC
-//! 9112 9.3.1.1: a repetition is not repeated), and out of the budget of retries, so that a vendor that hangs up on every second
-//! request cannot double what it is sent. Counted as an attempt and as a retry.
+//! health, so it is no failed attempt: no backoff, allowed where `retries_max` is 0, nothing that a breaker should hear. But it is
+//! a further request, and one that the vendor may have acted on: leave is given for idempotent requests only, once per fetch (RFC
+//! 9112 9.3.1: a repetition is not repeated), and out of the budget of retries, so that a vendor that hangs up on every second
+//! request cannot double what it is sent. Counted as an attempt and as a retry; where it fails too, as one of `retries_max`.
 
 use std::sync::{
     Arc,
@@ -22,6 +22,7 @@ pub struct Repeat(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     taken: AtomicBool,
+    went: AtomicBool,
     budget: RetryBudget,
     stats: Arc<UpstreamStats>,
     progress: Option<Progress>,
@@ -35,16 +36,23 @@ impl Repeat {
     ) -> Self {
         Self(Arc::new(Inner {
             taken: AtomicBool::new(false),
+            went: AtomicBool::new(false),
             budget,
             stats,
             progress,
         }))
     }
 
+    /// Whether the request went once more.
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.went.load(Ordering::Acquire)
+    }
+
     /// Whether the request may go once more; if so, that is counted.
     pub fn take(&self) -> bool {
         let Inner {
             taken,
+            went,
             budget,
             stats,
             progress,
@@ -56,6 +64,7 @@ impl Repeat {
             stats.retry_denied();
             return false;
         }
+        went.store(true, Ordering::Release);
         stats.retried();
         stats.attempted();
         if let Some(progress) = progress {

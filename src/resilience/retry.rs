@@ -123,8 +123,9 @@ where
         Box::pin(async move {
             let request = shared.keep_content(request).await?;
             let mut request = request.map(Body::with_handles);
-            let policy = RetryPolicy::of(&request, shared, usual);
-            if let Some(leave) = policy.leave_to_repeat(&request) {
+            let mut policy = RetryPolicy::of(&request, shared, usual);
+            policy.leave = policy.leave_to_repeat(&request);
+            if let Some(leave) = policy.leave.clone() {
                 request.extensions_mut().insert(leave);
             }
             TowerRetry::new(policy, ready).call(request).await
@@ -202,6 +203,7 @@ pub struct RetryPolicy {
     /// … and how long the client had been waited for by then.
     waited: Duration,
     progress: Option<Progress>,
+    leave: Option<Repeat>,
     delays: FullJitter,
     retries_left: u32,
     attempts: u32,
@@ -230,6 +232,7 @@ impl RetryPolicy {
                 || shared.is_keyed(request),
             began: Instant::now(),
             waited: Duration::ZERO,
+            leave: None,
             latest: None,
             usual,
             shared,
@@ -261,7 +264,9 @@ impl RetryPolicy {
         } else {
             request.method()
         };
-        if self.retries_left == 0
+        // A repetition that failed too was one of them.
+        let repeated = self.leave.as_ref().is_some_and(Repeat::is_used);
+        if self.retries_left <= u32::from(repeated)
             || !failure.is_retryable(method)
             || request.body().is_spent()
             || is_tunnel_under_way(request, failure)

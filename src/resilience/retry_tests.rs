@@ -307,6 +307,42 @@ async fn leave_to_repeat_a_lost_request_is_given_where_it_may_be_done_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repetition_that_failed_too_was_one_of_the_retries() {
+    for (retries_max, repeats, want_asked) in
+        [(2, false, 3), (2, true, 2), (1, true, 1), (0, true, 1)]
+    {
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: Request| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if repeats {
+                // As the client does; the second time there is no leave any more.
+                let leave = request
+                    .extensions()
+                    .get::<Repeat>()
+                    .expect("may be repeated");
+                leave.take();
+            }
+            std::future::ready(Err::<Response, _>(refused()))
+        });
+        let config = RetryConfig {
+            retries_max,
+            ..config()
+        };
+        let layer = RetryLayer::new(config, Arc::default());
+        let get = request(Method::GET, false);
+        let failure = layer
+            .layer(service)
+            .oneshot(get)
+            .await
+            .expect_err("refused");
+        let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(asked, want_asked, "{retries_max}, {repeats}");
+        assert_eq!(failure.attempts(), asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn content_that_breaks_while_it_is_kept_is_the_clients_failure_and_nothing_was_sent() {
     let layer = RetryLayer::new(config(), Arc::default());
     let broken = keyed("a", [Step::Data(b"half"), Step::Break]);
