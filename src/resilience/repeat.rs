@@ -103,10 +103,10 @@ mod tests {
             (progress.attempts(), progress.sent()),
             (1, Sent::MayHaveActed)
         );
-        assert!(
-            !repeat(0, &stats, &progress).take(),
-            "nothing in the budget"
-        );
+        assert!(leave.is_used());
+        let denied = repeat(0, &stats, &progress);
+        assert!(!denied.take(), "nothing in the budget");
+        assert!(!denied.is_used());
         assert_eq!(stats.snapshot().retries_denied, 1);
     }
 }
