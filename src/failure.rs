@@ -177,6 +177,7 @@ struct Inner {
     cause: Cause,
     sent: Sent,
     attempts: u32,
+    one_endpoint: bool,
     retry_after: Option<Duration>,
     answer: Option<Arc<UpstreamAnswer>>,
     source: Option<SharedError>,
@@ -189,6 +190,7 @@ impl Failure {
             cause,
             sent,
             attempts: 0,
+            one_endpoint: false,
             retry_after: None,
             answer: None,
             source: None,
@@ -223,6 +225,13 @@ impl Failure {
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.inner().attempts = attempts;
+        self
+    }
+
+    /// Says that this is about one endpoint: another of the same upstream is well, and would have been asked next.
+    #[must_use]
+    pub fn of_one_endpoint(mut self) -> Self {
+        self.inner().one_endpoint = true;
         self
     }
 
@@ -267,6 +276,11 @@ impl Failure {
     /// Attempts made, 0 if nothing was tried.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
+    }
+
+    /// Whether this says something about one endpoint only, and not about its upstream.
+    pub fn is_of_one_endpoint(&self) -> bool {
+        self.0.one_endpoint
     }
 
     /// How long to stay away: the upstream's own `Retry-After` (capped), an open breaker's rest, or a second where this proxy

@@ -212,7 +212,7 @@ pub static UPSTREAM: TableKeys = TableKeys {
         key("owner", Text, Means("nobody"), "Who is called when it breaks."),
         key("runbook", Text, Means("none"), "What they read then: a path or a URL."),
         key("host", Text, Means("the endpoint's own"), "The `Host` it sees: a name, or `\"preserve\"` for what the client sent (which is then part of the key)."),
-        key("connect_timeout", PERIOD, Is("\"1s\""), "TCP and TLS handshake together."),
+        key("connect_timeout", PERIOD, Is("\"1s\""), "Looking up the name where it is not known yet, TCP and TLS handshake together."),
         key("attempt_timeout", PERIOD, Is("\"5s\""), "One attempt: connection, head and, where it is read whole, body. A route may set its own."),
         key("attempt_timeout_stale", PERIOD, Is("\"2s\""), "One attempt where a stored copy stands behind: a hung vendor is given up sooner, and seen sooner when it is back. The shorter of this and `attempt_timeout` holds."),
         key("body_idle_timeout", PERIOD, Is("\"30s\""), "A streamed body that brings no byte for this long is broken off."),

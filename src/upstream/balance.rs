@@ -57,8 +57,9 @@ impl Balance {
         endpoints: Vec<Endpoint>,
         events: Events,
     ) -> Self {
+        let uris = endpoints.iter().map(|it| std::sync::Arc::clone(it.uri()));
         Self {
-            ledger: Ledger::new(upstream, &endpoints, events),
+            ledger: Ledger::new(upstream, uris.collect(), events),
             endpoints: endpoints.into(),
         }
     }
@@ -160,7 +161,7 @@ struct LedgerInner {
 impl Ledger {
     fn new(
         upstream: std::sync::Arc<UpstreamConfig>,
-        endpoints: &[Endpoint],
+        uris: Vec<std::sync::Arc<str>>,
         events: Events,
     ) -> Self {
         let checks = upstream.health.as_ref();
@@ -173,10 +174,7 @@ impl Ledger {
         let priorities = upstream.endpoints.iter().map(|it| it.priority);
         Self(Arc::new(LedgerInner {
             roster: Mutex::new(Roster::new(priorities, rules)),
-            uris: endpoints
-                .iter()
-                .map(|endpoint| std::sync::Arc::clone(endpoint.uri()))
-                .collect(),
+            uris,
             upstream,
             events,
         }))
@@ -200,11 +198,15 @@ impl Ledger {
         }
     }
 
-    fn finish(&self, ticket: Ticket, outcome: Outcome) {
-        let change = self
-            .roster()
-            .finish(ticket, outcome, Instant::now(), chance::fraction());
+    /// Whether others are well.
+    fn finish(&self, ticket: Ticket, outcome: Outcome) -> bool {
+        let now = Instant::now();
+        let mut roster = self.roster();
+        let change = roster.finish(ticket, outcome, now, chance::fraction());
+        let others_well = roster.others_well(ticket.index, now);
+        drop(roster);
         self.tell(ticket.index, change, "");
+        others_well
     }
 
     /// A health check of this endpoint ended; `Err` says why it failed.
@@ -257,17 +259,16 @@ impl Taken {
         self.index
     }
 
-    /// The attempt has ended so.
-    pub(super) fn finish(mut self, outcome: Outcome) {
-        if let Some(ticket) = self.ticket.take() {
-            self.ledger.finish(ticket, outcome);
-        }
+    /// The attempt has ended so. Whether another endpoint is well.
+    pub(super) fn finish(mut self, outcome: Outcome) -> bool {
+        let ticket = self.ticket.take();
+        ticket.is_some_and(|ticket| self.ledger.finish(ticket, outcome))
     }
 
     /// It has begun to answer: what is left to learn is how the body ends.
     pub(super) fn begun(self) -> Self {
         if let Some(ticket) = self.ticket {
-            self.ledger.finish(ticket, Outcome::Begun);
+            let _others_well = self.ledger.finish(ticket, Outcome::Begun);
         }
         self
     }
@@ -276,7 +277,7 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.ledger.finish(ticket, Outcome::Unknown);
+            let _others_well = self.ledger.finish(ticket, Outcome::Unknown);
         }
     }
 }

@@ -85,3 +85,55 @@ async fn what_is_taken_comes_back_when_an_attempt_is_dropped_or_nobody_judges_it
         "the balance and the layer over it"
     );
 }
+
+#[cfg(shuttle)]
+mod shuttle_tests {
+    use super::*;
+    use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    /// However threads interleave: an endpoint on its return is tried by one call at a time, and what is taken comes back.
+    #[test]
+    fn shuttle_one_call_at_a_time_tries_a_returning_endpoint() {
+        shuttle::check_random(
+            || {
+                let mut config = client_config(&["http://a", "http://b"]);
+                config.endpoints[1].priority = 1;
+                // Back at once, so that every call meets an endpoint that returns.
+                config.ejection.eject_for = std::time::Duration::ZERO;
+                let uris = vec!["http://a".into(), "http://b".into()];
+                let ledger = Ledger::new(std::sync::Arc::new(config), uris, Events::none());
+                let taken = ledger.take(None, |_| 0);
+                assert_eq!(taken.index(), 0);
+                assert!(taken.finish(Outcome::Unreachable), "the standby is well");
+                let trials = Arc::new(AtomicUsize::new(0));
+                let threads: Vec<_> = (0..3)
+                    .map(|nth| {
+                        let (ledger, trials) = (ledger.clone(), Arc::clone(&trials));
+                        shuttle::thread::spawn(move || {
+                            let taken = ledger.take(None, |_| 0);
+                            let tries = taken.index() == 0;
+                            if tries {
+                                assert_eq!(trials.fetch_add(1, SeqCst), 0, "two at a time");
+                            }
+                            shuttle::thread::yield_now();
+                            if tries {
+                                trials.fetch_sub(1, SeqCst);
+                            }
+                            match nth {
+                                0 => drop(taken),
+                                _ => {
+                                    let _others_well = taken.finish(Outcome::Unreachable);
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                for thread in threads {
+                    thread.join().expect("no panic");
+                }
+                assert_eq!(ledger.take(None, |_| 0).index(), 0, "it can be tried again");
+            },
+            1_000,
+        );
+    }
+}

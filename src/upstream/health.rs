@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     config::HealthConfig,
-    failure::Failure,
+    failure::{Cause, Failure},
     http::{
         Body, Request, Response,
         whole::{Read, read_whole},
@@ -72,10 +72,15 @@ impl Health {
 /// Asks an endpoint how it is; `Err` says in a phrase why the check failed.
 pub(super) async fn check<S>(endpoint: S, config: &HealthConfig) -> Result<(), String>
 where
-    S: Service<Request, Response = Response, Error = Failure>,
+    S: Service<Request, Response = Response, Error = Failure> + Clone,
 {
     let asking = async {
-        match endpoint.oneshot(request(config)).await {
+        let mut result = endpoint.clone().oneshot(request(config)).await;
+        // RFC 9112 9.3.1: a connection that was kept since the last check may be closed at any time, and says nothing.
+        if matches!(&result, Err(failure) if failure.cause() == Cause::ConnectionTerminated) {
+            result = endpoint.oneshot(request(config)).await;
+        }
+        match result {
             Ok(response) => verdict(response, config).await,
             Err(failure) => Err(failure.to_string()),
         }

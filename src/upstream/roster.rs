@@ -248,6 +248,12 @@ impl Roster {
             .map(Change::Ejected)
     }
 
+    /// Whether another endpoint would be asked next that has not failed of late.
+    pub(super) fn others_well(&self, index: usize, now: Instant) -> bool {
+        let is_well = |other: usize| other != index && !self.members[other].standing.is_failing();
+        self.rules.ejection.enabled && self.eligible(now).into_iter().any(is_well)
+    }
+
     fn others_in(&self, index: usize, now: Instant) -> bool {
         let eligible = self.eligible(now);
         eligible.into_iter().any(|other| other != index)

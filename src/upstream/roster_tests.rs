@@ -307,6 +307,21 @@ async fn where_all_fail_they_are_asked_in_turn_so_that_the_first_to_recover_is_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_is_the_endpoints_own_while_another_one_is_well() {
+    use Deed::{Fails, Unhealthy, Unreachable};
+    for (name, priorities, deeds, index, want) in [
+        ("the other is well", &[0, 0][..], &[][..], 0, true),
+        ("a standby is", &[0, 1], &[Unreachable(0)], 0, true),
+        ("all fail", &[0, 0], &[Unreachable(0), Fails(1)], 1, false),
+        ("the other is unhealthy", &[0, 0], &[Unhealthy(1)], 0, false),
+        ("there is no other", &[0], &[], 0, false),
+    ] {
+        let lab = after(priorities, deeds);
+        assert_eq!(lab.roster.others_well(index, lab.now), want, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn against_one_that_fails_chance_decides_not_its_load() {
     let mut lab = Lab::new(&[0, 0], RULES);
     let ticket = Ticket {

@@ -6,6 +6,9 @@
 //! chosen inside, so what [`super::balance`] takes is passed out through a slot on the request. Without this layer
 //! attempts are made, and nothing is learnt from them.
 //!
+//! A failure while another endpoint is well is marked as one of this endpoint only, so that nobody leaves the upstream alone
+//! for it.
+//!
 //! # Invariants
 //!
 //! - A ticket always comes back: with the outcome, or as unknown when the call is dropped, cancelled or panics.
@@ -95,9 +98,19 @@ where
             Ok(response) if response.extensions().get::<Streaming>().is_some() => {
                 Ok(streamed(response, taken))
             }
-            result => {
-                taken.finish(outcome(&result));
-                result
+            Ok(response) => {
+                let _others_well = taken.finish(Outcome::Well);
+                Ok(response)
+            }
+            Err(failure) => {
+                let outcome = outcome(&failure);
+                let others_well = taken.finish(outcome);
+                Err(match outcome {
+                    Outcome::Unreachable | Outcome::Failed if others_well => {
+                        failure.of_one_endpoint()
+                    }
+                    _ => failure,
+                })
             }
         })
     }
@@ -108,7 +121,7 @@ fn streamed(response: Response, taken: Taken) -> Response {
     let taken = taken.begun();
     response.map(|body| {
         watched(body, move |end| {
-            taken.finish(match end {
+            let _others_well = taken.finish(match end {
                 Ok(()) => Outcome::Well,
                 Err(_) => Outcome::Failed,
             });
@@ -116,10 +129,7 @@ fn streamed(response: Response, taken: Taken) -> Response {
     })
 }
 
-fn outcome(result: &Result<Response, Failure>) -> Outcome {
-    let Err(failure) = result else {
-        return Outcome::Well;
-    };
+fn outcome(failure: &Failure) -> Outcome {
     match failure.cause() {
         Cause::Dns | Cause::ConnectRefused | Cause::ConnectTimeout | Cause::Tls => {
             Outcome::Unreachable
@@ -135,7 +145,7 @@ fn outcome(result: &Result<Response, Failure>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{failure::Sent, http::Body};
+    use crate::failure::Sent;
 
     #[test]
     fn an_endpoint_is_judged_by_what_it_did() {
@@ -173,9 +183,8 @@ mod tests {
             ("our own doing", Cause::Internal, Outcome::Unknown),
             ("the client's doing", Cause::RequestBody, Outcome::Unknown),
         ] {
-            let failed = Err(Failure::new(cause, Sent::MayHaveActed));
-            assert_eq!(outcome(&failed), want, "{name}");
+            let failure = Failure::new(cause, Sent::MayHaveActed);
+            assert_eq!(outcome(&failure), want, "{name}");
         }
-        assert_eq!(outcome(&Ok(Response::new(Body::empty()))), Outcome::Well);
     }
 }

@@ -141,6 +141,8 @@ fn outcome(
 ) -> Outcome {
     match result {
         Ok(_) => Outcome::Success { slow: is_slow },
+        // Ejection deals with that; the upstream is not to be left alone for it.
+        Err(failure) if failure.is_of_one_endpoint() => Outcome::Unknown,
         Err(failure) if failure.cause().is_upstream() => Outcome::Failure {
             slow: is_slow || hung(failure.cause()),
             // A run of these may be one client's doing; their share in the window is not.
