@@ -382,7 +382,7 @@ fn a_bad_upstream_is_refused() {
             "99 is not between 200 and 599",
         ),
         (
-            "health = { path = \"/\", body_contains = \"okay\", body_max = \"3\" }",
+            "health = { path = \"/\", body_contains = \"okay\", body_max = \"3 B\" }",
             "never found",
         ),
         ("dns_refresh = \"0s\"", "longer than zero"),
