@@ -230,6 +230,7 @@ impl App {
             let shutdown = self.shutdown.clone();
             self.tasks.spawn(async move {
                 tokio::select! {
+                    biased;
                     () = upkeep => {}
                     () = shutdown.begun() => {}
                 }

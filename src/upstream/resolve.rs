@@ -191,6 +191,7 @@ impl Names {
         let last = self.book().looked_up.unwrap_or_else(Instant::now);
         let every = every.mul_f64(1.0 - JITTER * chance::fraction());
         tokio::select! {
+            biased;
             () = sleep_until(last + every) => {}
             () = self.hurry.notified() => {
                 let last = self.book().looked_up.unwrap_or(last);

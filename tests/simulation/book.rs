@@ -254,8 +254,8 @@ impl Book {
         self.note(
             at,
             format_args!(
-                "  {name} is asked, {number}: {} {} {condition}",
-                asked.method, asked.path
+                "  {name}.{} is asked, {number}: {} {} {condition}",
+                asked.endpoint, asked.method, asked.path
             ),
         );
         self.seen.asked += 1;

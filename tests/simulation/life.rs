@@ -144,6 +144,13 @@ async fn start(sim: &Arc<Simulation>, at: u64, store: Option<&Path>) -> (App, [J
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     sim.watch(app.upstreams());
+    for upkeep in app
+        .upstreams()
+        .iter()
+        .flat_map(larder::upstream::Upstream::upkeep)
+    {
+        tokio::spawn(upkeep);
+    }
     let background = [
         tokio::spawn(Arc::clone(sim).play_schedule()),
         tokio::spawn(look(Arc::clone(sim))),

@@ -62,6 +62,8 @@ impl Fault {
 pub struct Spell {
     /// Which vendor.
     pub upstream: usize,
+    /// Which of its endpoints; `None`: all.
+    pub endpoint: Option<usize>,
     /// Milliseconds after the start.
     pub from: u64,
     pub until: u64,
@@ -71,12 +73,15 @@ pub struct Spell {
 }
 
 impl Spell {
-    pub fn holds(&self, upstream: usize, at: u64) -> bool {
-        self.upstream == upstream && self.from <= at && at < self.until
+    fn holds(&self, upstream: usize, endpoint: usize, at: u64) -> bool {
+        self.upstream == upstream
+            && self.endpoint.is_none_or(|only| only == endpoint)
+            && self.from <= at
+            && at < self.until
     }
 
     fn is_total(&self) -> bool {
-        self.percent == 100 && self.fault.is_total()
+        self.endpoint.is_none() && self.percent == 100 && self.fault.is_total()
     }
 }
 
@@ -84,14 +89,19 @@ impl fmt::Display for Spell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             upstream,
+            endpoint,
             from,
             until,
             fault,
             percent,
         } = self;
+        let endpoint = endpoint.map(|it| format!(".{it}")).unwrap_or_default();
         let name = crate::world::UPSTREAMS[*upstream];
         let (from, until) = (*from as f64 / 1e3, *until as f64 / 1e3);
-        write!(f, "{name} {from:.3}..{until:.3} s: {fault:?}, {percent} %")
+        write!(
+            f,
+            "{name}{endpoint} {from:.3}..{until:.3} s: {fault:?}, {percent} %"
+        )
     }
 }
 
@@ -123,11 +133,11 @@ impl Schedule {
         Self { spells }
     }
 
-    /// What may strike this vendor now.
-    pub fn now(&self, upstream: usize, at: u64) -> impl Iterator<Item = &Spell> {
+    /// What may strike this endpoint of a vendor now.
+    pub fn now(&self, upstream: usize, endpoint: usize, at: u64) -> impl Iterator<Item = &Spell> {
         self.spells
             .iter()
-            .filter(move |spell| spell.holds(upstream, at))
+            .filter(move |spell| spell.holds(upstream, endpoint, at))
     }
 
     /// Whether nothing was wrong with this vendor in this time.
@@ -172,8 +182,12 @@ fn spell(dice: &mut Dice, upstream: usize, from: u64, end: u64) -> Spell {
     };
     let fault = fault(dice);
     let percent = dice.one_of(&[100, 100, 100, 60, 25]);
+    let endpoint = dice
+        .percent(30)
+        .then(|| dice.below(crate::world::ENDPOINTS));
     Spell {
         upstream,
+        endpoint,
         from,
         until: (from + lasts).min(end),
         fault,

@@ -18,7 +18,7 @@ use crate::{
     network::Wire,
     schedule::{Fault, Schedule},
     vendor::Asked,
-    world::{Truth, UPSTREAMS},
+    world::{ENDPOINTS, Truth, UPSTREAMS},
 };
 
 /// See the module's documentation. One thread does everything, so that no lock is ever waited for.
@@ -31,7 +31,7 @@ pub struct Simulation {
     down: AtomicBool,
     vendor_dice: Mutex<Dice>,
     book: Mutex<Book>,
-    cuts: [Notify; UPSTREAMS.len()],
+    cuts: [[Notify; ENDPOINTS]; UPSTREAMS.len()],
     upstreams: Mutex<Vec<Upstream>>,
 }
 
@@ -91,12 +91,12 @@ impl Simulation {
             .clone()
     }
 
-    /// Which illnesses strike what this vendor does now.
-    pub fn strikes(&self, upstream: usize) -> Vec<Fault> {
+    /// Which illnesses strike what this endpoint of a vendor does now.
+    pub fn strikes(&self, upstream: usize, endpoint: usize) -> Vec<Fault> {
         if self.down.load(Ordering::Relaxed) {
             return vec![Fault::Refuse];
         }
-        let now = self.schedule.now(upstream, self.at());
+        let now = self.schedule.now(upstream, endpoint, self.at());
         self.vendor_dice(|dice| {
             now.filter(|spell| dice.percent(spell.percent))
                 .map(|spell| spell.fault)
@@ -104,9 +104,9 @@ impl Simulation {
         })
     }
 
-    /// When this vendor's connections are cut.
-    pub async fn cut(&self, upstream: usize) {
-        self.cuts[upstream].notified().await;
+    /// When this endpoint's connections are cut.
+    pub async fn cut(&self, upstream: usize, endpoint: usize) {
+        self.cuts[upstream][endpoint].notified().await;
     }
 
     /// Plays what begins at a moment, not with a request.
@@ -116,7 +116,11 @@ impl Simulation {
             tokio::time::sleep(Duration::from_millis(spell.from - self.at())).await;
             self.note(format_args!("begins: {spell}"));
             if spell.fault.cuts() && spell.percent == 100 {
-                self.cuts[spell.upstream].notify_waiters();
+                for (endpoint, cut) in self.cuts[spell.upstream].iter().enumerate() {
+                    if spell.endpoint.is_none_or(|only| only == endpoint) {
+                        cut.notify_waiters();
+                    }
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub upstream: usize,
+    pub endpoint: usize,
     pub method: String,
     pub path: String,
     pub fields: Vec<(String, String)>,
@@ -38,32 +39,36 @@ pub struct Vendors(pub Arc<Simulation>);
 
 impl Transport for Vendors {
     fn connect(&self, address: SocketAddr) -> Connecting {
-        let upstream = world::upstream_at(address.ip());
+        let endpoint = world::endpoint_at(address.ip());
         let sim = Arc::clone(&self.0);
         Box::pin(async move {
-            let upstream = upstream.ok_or_else(|| io::Error::other("no such vendor"))?;
-            connect(sim, upstream).await
+            let (upstream, endpoint) =
+                endpoint.ok_or_else(|| io::Error::other("no such vendor"))?;
+            connect(sim, upstream, endpoint).await
         })
     }
 }
 
-async fn connect(sim: Arc<Simulation>, upstream: usize) -> io::Result<Stream> {
+async fn connect(sim: Arc<Simulation>, upstream: usize, endpoint: usize) -> io::Result<Stream> {
     let takes = sim.vendor_dice(|dice| 1 + dice.next() % 4);
     sleep(Duration::from_millis(takes)).await;
-    let struck = sim.strikes(upstream);
+    let struck = sim.strikes(upstream, endpoint);
     sim.book().contacted(sim.at(), upstream);
     if struck.contains(&Fault::Refuse) {
-        sim.note(format_args!("{} refuses", UPSTREAMS[upstream]));
+        sim.note(format_args!("{}.{endpoint} refuses", UPSTREAMS[upstream]));
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     if struck.contains(&Fault::ConnectHang) {
-        sim.note(format_args!("{} does not connect", UPSTREAMS[upstream]));
+        sim.note(format_args!(
+            "{}.{endpoint} does not connect",
+            UPSTREAMS[upstream]
+        ));
         std::future::pending::<()>().await;
     }
     let (ours, theirs, wire) = pair();
     let number = sim.book().connected(upstream);
     tokio::spawn(async move {
-        converse(&sim, upstream, number, theirs, &wire).await;
+        converse(&sim, (upstream, endpoint), number, theirs, &wire).await;
         sim.book().disconnected(upstream);
     });
     Ok(Stream::Other(Box::new(ours)))
@@ -73,27 +78,27 @@ async fn connect(sim: Arc<Simulation>, upstream: usize) -> io::Result<Stream> {
 
 async fn converse(
     sim: &Arc<Simulation>,
-    upstream: usize,
+    (upstream, endpoint): (usize, usize),
     number: u64,
     mut stream: DuplexStream,
     wire: &Arc<Wire>,
 ) {
     let mut read = Vec::new();
     loop {
-        let cut = pin!(sim.cut(upstream));
+        let cut = pin!(sim.cut(upstream, endpoint));
         let asked = tokio::select! {
             biased;
             () = cut => {
                 sim.note(format_args!("{} cuts connection {number}", UPSTREAMS[upstream]));
                 return wire.reset();
             }
-            asked = read_request(&mut stream, &mut read, upstream) => asked,
+            asked = read_request(&mut stream, &mut read, upstream, endpoint) => asked,
         };
         let Some(asked) = asked else {
             return;
         };
         let ticket = sim.asked(&asked, wire);
-        let cut = pin!(sim.cut(upstream));
+        let cut = pin!(sim.cut(upstream, endpoint));
         let answered = tokio::select! {
             biased;
             () = cut => {
@@ -115,6 +120,7 @@ async fn read_request(
     stream: &mut DuplexStream,
     read: &mut Vec<u8>,
     upstream: usize,
+    endpoint: usize,
 ) -> Option<Asked> {
     let end = loop {
         if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -134,6 +140,7 @@ async fn read_request(
         .collect();
     let asked = Asked {
         upstream,
+        endpoint,
         method,
         path,
         fields,
@@ -162,7 +169,7 @@ async fn answer(
     stream: &mut DuplexStream,
     wire: &Wire,
 ) -> After {
-    let struck = sim.strikes(asked.upstream);
+    let struck = sim.strikes(asked.upstream, asked.endpoint);
     let mut takes = sim.vendor_dice(|dice| 3 + dice.next() % 22);
     takes += struck
         .iter()

@@ -169,14 +169,29 @@ pub fn route_of(path: &str) -> Option<(usize, &str)> {
         .find_map(|(nth, route)| Some((nth, path.strip_prefix(route.prefix)?)))
 }
 
-/// Where a vendor is.
-fn address(upstream: usize) -> IpAddr {
-    Ipv4Addr::new(198, 51, 100, 1 + upstream as u8).into()
+/// Endpoints of each vendor. Those of the first share its requests, the second of the other stands by.
+pub const ENDPOINTS: usize = 2;
+
+/// Where an endpoint of a vendor is.
+fn address(upstream: usize, endpoint: usize) -> IpAddr {
+    Ipv4Addr::new(198, 51, 100, (1 + 10 * upstream + endpoint) as u8).into()
 }
 
-/// Which vendor that is.
-pub fn upstream_at(address: IpAddr) -> Option<usize> {
-    (0..UPSTREAMS.len()).find(|nth| self::address(*nth) == address)
+fn endpoints(upstream: usize) -> String {
+    let one = |nth| {
+        let priority = if upstream == 1 { nth } else { 0 };
+        let address = address(upstream, nth);
+        format!("{{ url = \"http://{address}\", priority = {priority} }}")
+    };
+    let all: Vec<_> = (0..ENDPOINTS).map(one).collect();
+    all.join(", ")
+}
+
+/// Which vendor that is, and which of its endpoints.
+pub fn endpoint_at(address: IpAddr) -> Option<(usize, usize)> {
+    let all = (0..UPSTREAMS.len()).flat_map(|nth| (0..ENDPOINTS).map(move |it| (nth, it)));
+    all.into_iter()
+        .find(|(nth, endpoint)| self::address(*nth, *endpoint) == address)
 }
 
 /// The proxy's config.
@@ -190,10 +205,10 @@ pub fn config(folder: Option<&Path>) -> String {
         None => writeln!(text, "disk = \"0\""),
     };
     for (nth, name) in UPSTREAMS.iter().enumerate() {
-        let address = address(nth);
+        let endpoints = endpoints(nth);
         let _ = write!(
             text,
-            "[upstream.{name}]\nendpoints = [\"http://{address}\"]\nowner = \"{name} desk\"\n\
+            "[upstream.{name}]\nendpoints = [{endpoints}]\nowner = \"{name} desk\"\n\
              connect_timeout = \"{CONNECT_TIMEOUT}ms\"\nin_flight_max = {}\nbreaker.probes = {}\n\
              retry.budget_percent = {}\nretry.budget_min_per_second = {}\nbody_idle_timeout = \"5s\"\n",
             IN_FLIGHT_MAX[nth], PROBES[nth], BUDGET.0, BUDGET.1
