@@ -38,6 +38,8 @@ const SLACK: u64 = 20;
 const RECOVERED_AFTER: u64 = 60_000;
 /// The window that retries and contacts are counted in.
 const WINDOW: u64 = 10_000;
+/// The longest `attempt_timeout`, and a look.
+const LONGEST_ATTEMPT: u64 = 5_500;
 /// Most contacts in a window with a vendor that has been out for one window, and for seven.
 const CONTACTS_MAX: (usize, usize) = (60, 30);
 
@@ -75,7 +77,7 @@ struct Known {
 struct Watched {
     contacts: VecDeque<u64>,
     connections: usize,
-    /// Time, first attempts and retries so far.
+    /// Time, attempts and retries so far.
     samples: VecDeque<(u64, u64, u64)>,
     closed_since: Option<u64>,
     opened: u64,
@@ -383,12 +385,15 @@ impl Book {
         if sample.refused > watched.refused.0 {
             watched.refused = (sample.refused, at);
         }
-        let first = sample.attempts.saturating_sub(sample.retries);
-        watched.samples.push_back((at, first, sample.retries));
+        // What allows a retry is a first attempt that has ended, which may have begun an `attempt_timeout` earlier. Retries are
+        // among the attempts only where the breaker let them go, so all attempts are counted.
+        watched
+            .samples
+            .push_back((at, sample.attempts, sample.retries));
         while watched
             .samples
             .front()
-            .is_some_and(|it| it.0 + WINDOW + 1_000 < at)
+            .is_some_and(|it| it.0 + WINDOW + LONGEST_ATTEMPT < at)
         {
             watched.samples.pop_front();
         }
