@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admin::Admin,
+    admission::memory_bytes_max,
     cache::{self, Purges},
     clock::Clock,
     config::Config,
@@ -114,6 +115,7 @@ impl App {
         transactions: TransactionLogger,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
+        warn_of_memory(&config);
         let listener = Listener::bind(&config.server).map_err(StartError::Listen)?;
         let admin = config
             .admin
@@ -279,6 +281,21 @@ async fn finish(admin: Option<JoinHandle<DrainReport>>) {
         && let Err(error) = admin.await
     {
         tracing::error!(%error, "the admin listener ended in a defect of larder");
+    }
+}
+
+/// What is allowed to be held may be more than there is.
+fn warn_of_memory(config: &Config) {
+    let store = &config.store;
+    let allowed = store.memory_bytes + store.write_queue_bytes_max + config.server.bodies_bytes_max;
+    if let Some(there) = memory_bytes_max()
+        && allowed > there
+    {
+        tracing::warn!(
+            allowed_bytes = allowed,
+            memory_bytes = there,
+            "store.memory, store.write_queue_bytes_max and server.bodies_max together are more than the memory of this machine or its control group; lower one of them"
+        );
     }
 }
 

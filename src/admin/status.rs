@@ -147,6 +147,10 @@ pub struct AdmissionStatus {
     pub fetches: usize,
     /// Their bound.
     pub fetches_max: usize,
+    /// Bytes of bodies held for requests now.
+    pub bodies_bytes: u64,
+    /// Their bound.
+    pub bodies_bytes_max: u64,
     /// Requests and refreshes shed so far.
     pub shed: u64,
     /// Connections closed because their client had too many.

@@ -91,6 +91,8 @@ impl Report {
             requests_max: admission.waiting_max(),
             fetches: admission.fetches(),
             fetches_max: self.config.server.fetches_max,
+            bodies_bytes: self.cache.bodies().held(),
+            bodies_bytes_max: self.cache.bodies().max(),
             shed: admission.shed(),
             client_connections_limited: self.listener.client_limited(),
             client_requests_limited: self.front.client_limited(),
@@ -183,6 +185,18 @@ impl Report {
         self.sample_store(samples);
         self.sample_purges(samples);
         self.cache.admission().sample(samples);
+        samples.gauge(
+            "bodies_bytes",
+            "Bytes of bodies held for requests",
+            &[],
+            self.cache.bodies().held() as f64,
+        );
+        samples.counter(
+            "bodies_full",
+            "Times that a body could not be held because bodies_max was",
+            &[],
+            self.cache.bodies().full(),
+        );
         for (limit, count) in [
             ("connections", self.listener.client_limited()),
             ("rate", self.front.client_limited()),

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - It is stored only when it arrived complete; until then everybody who asks for the key can read along.
-//! - A body that drips does not capture those who come later, and one that turns out too large is not kept.
+//! - A body that drips does not capture those who come later, and one that turns out too large, or for which there is
+//!   no room (`bodies_max`), is not kept: it streams on to those who read it.
 
 use std::sync::Arc;
 
@@ -26,7 +27,11 @@ use super::{
     storable::storable,
     vary::Vary,
 };
-use crate::{clock::Timestamp, http::Body, store::Key};
+use crate::{
+    clock::Timestamp,
+    http::{Body, bodies::Held},
+    store::Key,
+};
 
 /// Held for readers of a body that is too large to be stored. The slowest reader sets the pace.
 const WINDOW_BYTES: u64 = 256 << 10;
@@ -106,11 +111,17 @@ impl Fetch {
             Brought::Response
         };
         if let Some(bytes) = body.bytes() {
+            let held = arrival.head.extensions.get::<Held>().cloned();
             let stored = arrival.into_stored(bytes, body.trailers(), &self);
             let fetched = self.store(stored, vary, brought, attempts).await;
+            if let Some(held) = held {
+                // From now on the bytes are the store's, which has a bound of its own.
+                held.release();
+            }
             return self.settle(fetched);
         }
-        let (writer, along) = read_along::channel(body.exact_len(), WINDOW_BYTES);
+        let (writer, along) =
+            read_along::channel(body.exact_len(), WINDOW_BYTES, &self.cache.shared.bodies);
         let streaming = Streaming {
             key: self.storage_key(&vary),
             vary: Arc::new(vary.clone()),
@@ -171,10 +182,13 @@ impl Fetch {
                 }
                 Some(Ok(Ok(piece))) => {
                     read_bytes += piece.len() as u64;
-                    writer.push(piece);
-                    if keeping && read_bytes > self.cache.shared.body_bytes_max {
+                    let has_room = writer.push(piece);
+                    let is_too_large = read_bytes > self.cache.shared.body_bytes_max;
+                    if keeping && (is_too_large || !has_room) {
                         keeping = false;
-                        self.cache.shared.marks.set_unshared(self.key, true);
+                        if is_too_large {
+                            self.cache.shared.marks.set_unshared(self.key, true);
+                        }
                         self.guard = None;
                         writer.stop_keeping();
                     }

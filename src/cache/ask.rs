@@ -168,6 +168,7 @@ impl Fetch {
             request.extensions_mut().insert(graphql::JUDGE);
         }
         request.extensions_mut().insert(context);
+        request.extensions_mut().insert(cache.shared.bodies.clone());
         if content.is_some() {
             request.extensions_mut().insert(Reads);
         }

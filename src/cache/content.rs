@@ -108,9 +108,10 @@ impl RouteCache {
         };
         // Content that drips is passed on as it drips.
         let read_until = Instant::now() + self.route.deadline;
-        let bytes = match read_whole(body, self.route.content_bytes_max, Some(read_until)).await {
-            Ok(Read::Whole(bytes, _)) => bytes,
-            Ok(Read::Part(body)) => return Asking::Elsewhere(body),
+        let (bytes_max, bodies) = (self.route.content_bytes_max, &self.shared.bodies);
+        let bytes = match read_whole(body, bytes_max, Some(read_until), bodies).await {
+            Ok(Read::Whole(read)) => read.bytes,
+            Ok(Read::Part(body) | Read::NoRoom(body)) => return Asking::Elsewhere(body),
             Err(error) => return Asking::Broken(broken(error)),
         };
         // Whoever waited to be told to send content has been told.

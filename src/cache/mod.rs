@@ -106,7 +106,7 @@ use crate::{
     clock::Clock,
     config::{Config, RouteConfig},
     failure::{Cause, Failure, Sent},
-    http::{Body, Request, Response, fetch::Outlook, upgrade::Upgrade},
+    http::{Body, Request, Response, bodies::Bodies, fetch::Outlook, upgrade::Upgrade},
     observe::{Outcome, RouteMetrics},
     store::{Key, Store},
 };
@@ -128,6 +128,7 @@ pub struct Shared {
     store: Store<Entry>,
     flights: Arc<Flights<Fetched>>,
     admission: Admission,
+    bodies: Bodies,
     marks: Marks,
     purges: Arc<Purges>,
     equivalents: Equivalents,
@@ -155,6 +156,7 @@ impl Shared {
             store,
             flights: Flights::new(),
             admission: Admission::new(config),
+            bodies: Bodies::new(config.server.bodies_bytes_max),
             marks: Marks::new(config.store.marks_max),
             purges,
             equivalents: Equivalents::new(config.store.marks_max),
@@ -178,6 +180,11 @@ impl Shared {
     /// The places that requests and fetches take.
     pub fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// What is held of bodies.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     /// The purges that are in force.

@@ -86,6 +86,7 @@ impl RouteCache {
             (stand_in, wishes)
         });
         request.extensions_mut().insert(context);
+        request.extensions_mut().insert(self.shared.bodies.clone());
         match self.below.clone().oneshot(request).await {
             Err(failure) => {
                 let failure = self.counted(failure);

@@ -8,6 +8,7 @@
 //!
 //! - A reader sees every byte from the first on, or an error; never a gap, never a short end.
 //! - After `stop_keeping`, at most `window_bytes` plus one piece are held.
+//! - What is held is reserved (`bodies_max`), but for one piece on its way where there is no room at all.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,12 +21,19 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use crate::http::{Body, BodyError};
+use crate::http::{
+    Body, BodyError,
+    bodies::{Bodies, Reservation},
+};
 
 /// Opens a body of this length, where it is known.
-pub(super) fn channel(length: Option<u64>, window_bytes: u64) -> (Writer, ReadAlong) {
+pub(super) fn channel(
+    length: Option<u64>,
+    window_bytes: u64,
+    bodies: &Bodies,
+) -> (Writer, ReadAlong) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State::default()),
+        state: Mutex::new(State::new(bodies.reservation())),
         length,
         window_bytes,
     });
@@ -38,8 +46,11 @@ struct Shared {
     window_bytes: u64,
 }
 
-#[derive(Default)]
 struct State {
+    /// For what is held, as far as there is room.
+    reservation: Reservation,
+    /// There was none for the latest piece.
+    no_room: bool,
     pieces: VecDeque<Bytes>,
     /// Index of the first piece that is still here.
     first: usize,
@@ -68,6 +79,22 @@ impl Shared {
 }
 
 impl State {
+    fn new(reservation: Reservation) -> Self {
+        Self {
+            reservation,
+            no_room: false,
+            pieces: VecDeque::new(),
+            first: 0,
+            held_bytes: 0,
+            keeping_ended: false,
+            trailers: None,
+            end: None,
+            readers: BTreeMap::new(),
+            next_reader: 0,
+            writer: None,
+        }
+    }
+
     fn wake_readers(&mut self) {
         for place in self.readers.values_mut() {
             if let Some(waker) = place.waker.take() {
@@ -90,6 +117,7 @@ impl State {
             self.first += 1;
             self.held_bytes -= piece.len() as u64;
         }
+        self.reservation.shrink_to(self.held_bytes);
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
@@ -100,15 +128,19 @@ impl State {
 pub(super) struct Writer(Arc<Shared>);
 
 impl Writer {
-    /// Adds a piece.
-    pub(super) fn push(&self, piece: Bytes) {
+    /// Adds a piece. False: there is no room to hold it, so that keeping the whole has to stop; the piece goes to those who
+    /// read, as one on its way, and the next has to wait until they have had it ([`Writer::room`]).
+    pub(super) fn push(&self, piece: Bytes) -> bool {
         if piece.is_empty() {
-            return;
+            return true;
         }
         let mut state = self.0.lock();
+        let has_room = state.reservation.grow(piece.len() as u64);
+        state.no_room = !has_room;
         state.held_bytes += piece.len() as u64;
         state.pieces.push_back(piece);
         state.wake_readers();
+        has_room
     }
 
     /// What comes behind the last piece.
@@ -142,7 +174,12 @@ impl Writer {
             if state.readers.is_empty() {
                 return Poll::Ready(false);
             }
-            if state.held_bytes < self.0.window_bytes {
+            let window_bytes = if state.no_room {
+                1
+            } else {
+                self.0.window_bytes
+            };
+            if state.held_bytes < window_bytes {
                 return Poll::Ready(true);
             }
             state.writer = Some(cx.waker().clone());
@@ -275,8 +312,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_room_pieces_go_one_by_one_and_nothing_stays_reserved() {
+        let bodies = Bodies::new(4);
+        let (writer, along) = channel(None, 100, &bodies);
+        let mut reader = along.reader().unwrap();
+        assert!(writer.push(piece("abc")));
+        assert!(!writer.push(piece("de")), "there is room for four");
+        writer.stop_keeping();
+        assert_eq!(bodies.held(), 3);
+        let mut room = Box::pin(writer.room());
+        for want in ["abc", "de"] {
+            assert!(futures_util::poll!(&mut room).is_pending(), "{want}");
+            let got = reader.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(got, want);
+        }
+        assert!(room.await);
+        assert_eq!(bodies.held(), 0);
+        assert!(writer.push(piece("f")), "there is room again");
+        assert!(writer.room().await);
+        drop(reader);
+        assert_eq!(bodies.held(), 0);
+        drop((writer, along));
+        assert_eq!(bodies.held(), 0);
+    }
+
+    #[tokio::test]
     async fn a_late_reader_gets_everything_from_the_start() {
-        let (writer, along) = channel(None, 4);
+        let (writer, along) = channel(None, 4, &Bodies::default());
         let early = tokio::spawn(text(along.reader().unwrap()));
         writer.push(piece("ab"));
         writer.push(piece("cd"));
@@ -290,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_reader_gets_the_trailers_once_behind_the_last_piece() {
-        let (writer, along) = channel(None, 4);
+        let (writer, along) = channel(None, 4, &Bodies::default());
         let readers = [along.reader().unwrap(), along.reader().unwrap()];
         writer.push(piece("ab"));
         let trailers = HeaderMap::from_iter([(http::header::ETAG, "\"x\"".parse().unwrap())]);
@@ -305,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_breaks_is_an_error_for_every_reader() {
-        let (writer, along) = channel(Some(6), 4);
+        let (writer, along) = channel(Some(6), 4, &Bodies::default());
         let reader = along.reader().unwrap();
         writer.push(piece("ab"));
         drop(writer);
@@ -314,7 +376,7 @@ mod tests {
 
     #[tokio::test]
     async fn once_not_kept_the_slowest_reader_sets_the_pace_and_memory_is_constant() {
-        let (writer, along) = channel(None, 4);
+        let (writer, along) = channel(None, 4, &Bodies::default());
         let mut slow = along.reader().unwrap();
         writer.push(piece("abcd"));
         writer.stop_keeping();

@@ -19,6 +19,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::bodies::Reservation;
+
 /// Why a body did not reach its end.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -194,7 +196,18 @@ impl Body {
     #[must_use]
     pub fn after(self, first: Bytes) -> Self {
         Self::stream(Prefixed {
-            first: Some(first).filter(|first| !first.is_empty()),
+            first,
+            held: None,
+            rest: self,
+        })
+    }
+
+    /// The same, with what is reserved for these bytes: given back as they go.
+    #[must_use]
+    pub(super) fn after_held(self, first: Bytes, held: Reservation) -> Self {
+        Self::stream(Prefixed {
+            first,
+            held: Some(held),
             rest: self,
         })
     }
@@ -311,7 +324,8 @@ impl From<Bytes> for Body {
 
 /// What is here already, then the rest.
 struct Prefixed {
-    first: Option<Bytes>,
+    first: Bytes,
+    held: Option<Reservation>,
     rest: Body,
 }
 
@@ -323,18 +337,25 @@ impl http_body::Body for Prefixed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
+        if self.first.is_empty() {
+            return Pin::new(&mut self.rest).poll_frame(cx);
         }
+        // In pieces, so that what is on its way, and counted nowhere, is never much.
+        let len = self.first.len().min(PIECE_BYTES);
+        let piece = self.first.split_to(len);
+        let left = self.first.len() as u64;
+        if let Some(held) = &self.held {
+            held.shrink_to(left);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
+        self.first.is_empty() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        let first = self.first.len() as u64;
         let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(first.saturating_add(rest.lower()));

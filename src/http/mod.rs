@@ -1,5 +1,6 @@
 //! Words shared by all layers: bodies, problems, hop-by-hop fields. Knows no layer.
 
+pub mod bodies;
 pub mod body;
 pub mod date;
 pub mod fetch;

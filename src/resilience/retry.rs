@@ -153,9 +153,10 @@ impl Shared {
             Some(progress) => progress.upload().watch(body),
             None => body,
         };
-        let body = match read_whole(body, self.config.body_bytes_max, None).await {
-            Ok(Read::Whole(bytes, trailers)) => Body::full(bytes).with_trailers(trailers),
-            Ok(Read::Part(body)) => body,
+        let bodies = head.extensions.get().cloned().unwrap_or_default();
+        let body = match read_whole(body, self.config.body_bytes_max, None, &bodies).await {
+            Ok(Read::Whole(read)) => Body::full(read.bytes).with_trailers(read.trailers),
+            Ok(Read::Part(body) | Read::NoRoom(body)) => body,
             Err(error) => {
                 let cause = match error {
                     BodyError::TooLarge { .. } => Cause::RequestTooLarge,

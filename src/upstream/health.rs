@@ -18,7 +18,8 @@ use crate::{
     failure::{Cause, Failure},
     http::{
         Body, Request, Response,
-        whole::{Read, read_whole},
+        bodies::Bodies,
+        whole::{Read, Whole, read_whole},
     },
 };
 
@@ -107,13 +108,15 @@ async fn verdict(response: Response, config: &HealthConfig) -> Result<(), String
     }
     // Read also where nothing is looked for in it: the connection can be used again, and a body that breaks off is no
     // sign of health.
-    match read_whole(response.into_body(), config.body_bytes_max, None).await {
+    // Few and small, and needed when everything else is too much: not out of the budget of clients' bodies.
+    let bodies = Bodies::default();
+    match read_whole(response.into_body(), config.body_bytes_max, None, &bodies).await {
         Err(error) => Err(error.to_string()),
-        Ok(Read::Part(_)) if config.body_contains.is_some() => {
+        Ok(Read::Part(_) | Read::NoRoom(_)) if config.body_contains.is_some() => {
             Err("the body is longer than body_max".to_owned())
         }
-        Ok(Read::Part(_)) => Ok(()),
-        Ok(Read::Whole(body, _)) => match &config.body_contains {
+        Ok(Read::Part(_) | Read::NoRoom(_)) => Ok(()),
+        Ok(Read::Whole(Whole { bytes: body, .. })) => match &config.body_contains {
             Some(text) if !contains(&body, text.as_bytes()) => {
                 Err("the body does not contain what it should".to_owned())
             }

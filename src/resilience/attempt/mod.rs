@@ -37,6 +37,7 @@ use crate::{
     failure::{Cause, Failure, Sent, UpstreamAnswer},
     http::{
         Body, BodyError, Request, Response,
+        bodies::Bodies,
         whole::{Read, read_whole},
     },
 };
@@ -136,6 +137,9 @@ pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Failure>>
 struct Wishes {
     method: Method,
     whole_bytes_max: Option<u64>,
+    /// A copy stands behind.
+    stale_copy: bool,
+    bodies: Bodies,
     whole_if: Option<WholeIf>,
     judge: Option<Judge>,
     hold_back: Option<Duration>,
@@ -168,6 +172,8 @@ impl Wishes {
         Self {
             method: request.method().clone(),
             whole_bytes_max: context.and_then(|wish| wish.whole_bytes_max),
+            stale_copy: context.is_some_and(|wish| wish.stale_copy),
+            bodies: extensions.get().cloned().unwrap_or_default(),
             whole_if: extensions.get().cloned(),
             judge: extensions.get().copied(),
             hold_back: context.and_then(|wish| wish.hold_back),
@@ -263,15 +269,23 @@ impl AttemptLayer {
             },
             Some(bytes_max) => {
                 let hold_until = wishes.hold_back.map(|hold_back| Instant::now() + hold_back);
-                let reading = read_whole(body, bytes_max, hold_until);
+                let reading = read_whole(body, bytes_max, hold_until, &wishes.bodies);
                 let Ok(read) = timeout_at(wishes.ends_at, reading).await else {
                     return Err(body_failure(&BodyError::Timeout));
                 };
                 match read.map_err(|error| body_failure(&error))? {
-                    Read::Whole(bytes, trailers) => {
-                        announce(&mut head.headers, trailers.as_ref());
-                        return whole(head, bytes, trailers, wishes).await;
+                    Read::Whole(read) => {
+                        announce(&mut head.headers, read.trailers.as_ref());
+                        if let Some(held) = read.held {
+                            head.extensions.insert(held);
+                        }
+                        return whole(head, read.bytes, read.trailers, wishes).await;
                     }
+                    // What is stored is better than a body that nobody keeps.
+                    Read::NoRoom(_) if wishes.stale_copy => {
+                        return Err(Failure::new(Cause::Overloaded, Sent::MayHaveActed));
+                    }
+                    Read::NoRoom(body) => body,
                     Read::Part(body) => body,
                 }
             }
@@ -293,14 +307,15 @@ impl AttemptLayer {
             body
         };
         let until = wishes.ends_at.min(Instant::now() + ERROR_BODY_WAIT);
-        let read = timeout_at(until, read_whole(body, self.upstream.error_bytes_max, None));
+        let bytes_max = self.upstream.error_bytes_max;
+        let read = timeout_at(until, read_whole(body, bytes_max, None, &wishes.bodies));
         let failure = match read.await {
             // An error's trailers are not worth keeping (RFC 9110 6.5.1).
-            Ok(Ok(Read::Whole(body, _trailers))) => Failure::from_answer(UpstreamAnswer {
+            Ok(Ok(Read::Whole(read))) => Failure::from_answer(UpstreamAnswer {
                 status: head.status,
                 headers: head.headers,
                 extensions: own_words(&head.extensions),
-                body,
+                body: read.bytes,
             }),
             // The status alone says that it failed.
             _ => Failure::new(Cause::Status(head.status), Sent::MayHaveActed),
