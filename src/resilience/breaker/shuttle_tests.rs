@@ -12,7 +12,7 @@ use crate::{
 /// Few enough for shuttle to meet every order of the steps that matter.
 const THREADS: usize = 4;
 const CALLS: usize = 3;
-const ITERATIONS: usize = 1_500;
+const ITERATIONS: usize = 600;
 
 /// Two probes at a time, a rest of no length, and results that never decide anything.
 fn config() -> BreakerConfig {
