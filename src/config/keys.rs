@@ -269,6 +269,7 @@ pub static BREAKER: TableKeys = TableKeys {
         key("slow_after", PERIOD, Is("\"2s\""), "A call that takes longer is slow, and so is one that failed because it hung. `slow_after` of a route goes before it."),
         key("consecutive_failures", Count { min: 1, max: MILLION }, Is("5"), "Failures in a row that open it."),
         key("min_calls", Count { min: 1, max: MILLION }, Is("10"), "Calls in the window before percentages count."),
+        key("window_calls", Count { min: 1, max: 10_000 }, Is("50"), "Calls that percentages look back at most, however many the window holds; never fewer than `min_calls`."),
         key("window", PERIOD, Is("\"30s\""), "How far back percentages look."),
         key("open_for", PERIOD, Is("\"500ms\""), "First rest; each is up to 20 % shorter by chance."),
         key("open_for_max", PERIOD, Is("\"3s\""), "Longest rest, unless the upstream asks for a longer one (`Retry-After`); where it is not written, never shorter than `open_for`."),

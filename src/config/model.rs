@@ -282,6 +282,8 @@ pub struct BreakerConfig {
     pub consecutive_failures: u32,
     /// Calls in the window before percentages count. Default: 10.
     pub min_calls: u32,
+    /// Calls that percentages look back at most; never fewer than `min_calls`. Default: 50.
+    pub window_calls: u32,
     /// Default: 30s.
     pub window: Duration,
     /// First rest. Default: 500ms.

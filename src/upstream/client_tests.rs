@@ -51,6 +51,7 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
             slow_after: Duration::from_secs(2),
             consecutive_failures: 5,
             min_calls: 10,
+            window_calls: 50,
             window: Duration::from_secs(30),
             open_for: Duration::from_millis(500),
             open_for_max: Duration::from_secs(3),

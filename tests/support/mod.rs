@@ -17,6 +17,9 @@ mod origin;
 mod patience;
 mod raw;
 
+pub mod paused;
+pub mod traffic;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use larder::{

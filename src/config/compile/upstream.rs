@@ -280,6 +280,7 @@ pub(super) fn breaker(table: &Table<'_>) -> BreakerConfig {
         slow_after: table.duration("slow_after"),
         consecutive_failures: table.count("consecutive_failures"),
         min_calls: table.count("min_calls"),
+        window_calls: table.count("window_calls"),
         window: table.duration("window"),
         open_for: table.duration("open_for"),
         open_for_max: table.duration("open_for_max"),

@@ -150,7 +150,7 @@ impl BreakerState {
             config,
             state: State::Closed,
             generation: Generation(0),
-            window: Window::new(config.window, now),
+            window: window(&config),
             run: 0,
             probes_in_flight: 0,
             outage_began: None,
@@ -288,7 +288,7 @@ impl BreakerState {
             }
             (Action::Open, _) => Some(self.open(Reason::Manual, now, now, jitter)),
             (Action::Close, State::Closed) => {
-                self.forget(now);
+                self.forget();
                 None
             }
             (Action::Close, _) => Some(self.close(Reason::Manual, now)),
@@ -430,13 +430,13 @@ impl BreakerState {
 
     fn close(&mut self, reason: Reason, now: Instant) -> BreakerChange {
         self.enter(State::Closed, reason, now);
-        self.forget(now);
+        self.forget();
         BreakerChange::Closed { reason }
     }
 
     /// A clean slate; calls under way still count when they end.
-    fn forget(&mut self, now: Instant) {
-        self.window = Window::new(self.config.window, now);
+    fn forget(&mut self) {
+        self.window = window(&self.config);
         self.run = 0;
         self.outage_began = None;
         self.asked_until = None;
@@ -485,6 +485,11 @@ impl State {
             Self::Isolated => Phase::Isolated,
         }
     }
+}
+
+/// Nothing counted.
+fn window(config: &BreakerConfig) -> Window {
+    Window::new(config.window, config.window_calls.max(config.min_calls))
 }
 
 #[cfg(test)]
