@@ -9,6 +9,7 @@ use super::{Generation, Outcome, Refused, Ticket, shared::Shared};
 use crate::{
     failure::{Cause, Failure, Sent},
     http::Response,
+    resilience::Progress,
 };
 
 /// A ticket of one breaker.
@@ -24,7 +25,9 @@ pub(super) struct Guard {
     admitted_at: Instant,
     /// The latency budget.
     slow_after: Duration,
-    deadline: Option<Instant>,
+    progress: Option<Progress>,
+    /// How long the client had been waited for by then: what it takes to send its content is not the upstream's slowness.
+    waited: Duration,
 }
 
 /// Leave to make one call, of both breakers or of none. `slow_after`: the latency budget, the upstream's own without one.
@@ -32,7 +35,7 @@ pub(super) fn try_admit(
     route: Option<&Arc<Shared>>,
     upstream: &Arc<Shared>,
     slow_after: Option<Duration>,
-    deadline: Option<Instant>,
+    progress: Option<Progress>,
 ) -> Result<Guard, Refused> {
     let now = Instant::now();
     let held = match route {
@@ -43,7 +46,8 @@ pub(super) fn try_admit(
         held,
         admitted_at: now,
         slow_after: slow_after.unwrap_or(upstream.config.slow_after),
-        deadline,
+        waited: waited_for_client(progress.as_ref()),
+        progress,
     })
 }
 
@@ -86,6 +90,10 @@ fn admitted_by_both(
     Ok([hold(route, first?), hold(upstream, second?)])
 }
 
+fn waited_for_client(progress: Option<&Progress>) -> Duration {
+    progress.map_or(Duration::ZERO, Progress::waited_for_client)
+}
+
 impl Guard {
     /// Brings the tickets back with what became of the call.
     pub(super) fn finish(mut self, result: &Result<Response, Failure>) -> Streams {
@@ -94,7 +102,9 @@ impl Guard {
             Some((Arc::clone(&held.shared), held.ticket.generation()))
         }));
         self.give_back(|guard, retry_after_max| {
-            let is_slow = guard.admitted_at.elapsed() >= guard.slow_after;
+            let waited = waited_for_client(guard.progress.as_ref()).saturating_sub(guard.waited);
+            let took = guard.admitted_at.elapsed().saturating_sub(waited);
+            let is_slow = took >= guard.slow_after;
             outcome(result, is_slow, retry_after_max)
         });
         streams
@@ -119,9 +129,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.give_back(|guard, _| {
             // Cut off by the deadline: the upstream did not answer in time. Given up before: nothing was learnt.
-            let is_expired = guard
-                .deadline
-                .is_some_and(|deadline| Instant::now() >= deadline);
+            let is_expired = guard.progress.as_ref().is_some_and(|progress| {
+                Instant::now() >= progress.deadline() && !progress.upload().waits_for_client()
+            });
             match is_expired {
                 true => Outcome::Failure {
                     slow: true,

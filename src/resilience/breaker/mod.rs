@@ -156,11 +156,11 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let BreakerLayer { shared, route } = &self.layer;
         let extensions = request.extensions();
-        let deadline = extensions.get().map(Progress::deadline);
+        let progress = extensions.get::<Progress>().cloned();
         let slow_after = extensions
             .get::<FetchContext>()
             .and_then(|context| context.slow_after);
-        let state = match try_admit(route.as_ref(), shared, slow_after, deadline) {
+        let state = match try_admit(route.as_ref(), shared, slow_after, progress) {
             Ok(guard) => State::Admitted {
                 inner: self.inner.call(request),
                 guard: Some(guard),

@@ -348,3 +348,41 @@ async fn a_breaker_that_is_turned_off_never_refuses() {
         assert_eq!(failure.cause(), Cause::ConnectRefused);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_uploads_slowly_makes_no_upstream_slow() {
+    let second = Duration::from_secs(1);
+    for (name, upload, answer, want) in [
+        (
+            "the upstream takes long",
+            Duration::ZERO,
+            3 * second,
+            Phase::Open,
+        ),
+        ("the client does", 3 * second, Duration::ZERO, Phase::Closed),
+        (
+            "the client, then the upstream",
+            second / 2,
+            second * 11 / 5,
+            Phase::Open,
+        ),
+    ] {
+        let layer = layer();
+        let service = layer.layer(tower::service_fn(move |request: Request| async move {
+            let progress = request.extensions().get::<Progress>().cloned();
+            let upload = progress.expect("a fetch").upload().clone();
+            let content = upload.watch(request.into_body()).collect().await;
+            content.expect("whole");
+            tokio::time::sleep(answer).await;
+            Ok::<_, Failure>(Response::default())
+        }));
+        for _ in 0..10 {
+            let mut post = request();
+            *post.body_mut() = scripted([Step::Wait(upload), Step::Data(b"content")]);
+            let deadline = Instant::now() + 60 * second;
+            post.extensions_mut().insert(Progress::new(deadline));
+            service.clone().oneshot(post).await.expect(name);
+        }
+        assert_eq!(layer.snapshot().phase, want, "{name}");
+    }
+}
