@@ -25,6 +25,10 @@ run *ARGS:
 fuzz SECONDS="60" *TARGETS:
     fuzz/run {{ SECONDS }} {{ TARGETS }}
 
+# Random illnesses of vendors, in virtual time, under fresh seeds for so many seconds.
+simulate SECONDS="120":
+    LARDER_SECONDS={{ SECONDS }} cargo test --locked --test simulation invariants -- --nocapture
+
 # The proxy in front of a real API server, as .ci/run does it.
 real:
     cargo build --release --locked
