@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     front::Front,
     listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
-    observe::{Alert, Alerts, Metrics, TransactionLogger},
-    resilience::{EndpointChange, EndpointEvent, Events, UpstreamEvent},
+    observe::{Alerts, Metrics, TransactionLogger},
+    resilience::{Events, UpstreamEvent},
     route::{RoutePattern, RouteTable},
     stack::route_stack,
     store::{Store, StoreError},
@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod breakers;
+mod endpoints;
 mod operations;
 mod report;
 
@@ -343,7 +344,7 @@ fn upstreams(
         let alerts = alerts.clone();
         let of_endpoints = alerts.clone();
         let events = Events::to(move |event: &UpstreamEvent| alerts.raise(breakers::alert(event)))
-            .and_of_endpoints(move |event| of_endpoints.raise(endpoint_alert(event)));
+            .and_of_endpoints(move |event| of_endpoints.raise(endpoints::alert(event)));
         let upstream = Upstream::over(network, Arc::clone(config), clock.clone(), events.clone());
         let upstream = upstream.map_err(|source| StartError::Upstream {
             name: Arc::clone(&config.name),
@@ -352,47 +353,6 @@ fn upstreams(
         Ok(upstream.with_route_breakers(routes, &events))
     };
     config.upstreams.iter().map(upstream).collect()
-}
-
-/// A change of an endpoint, for whoever is called about its upstream.
-fn endpoint_alert(event: &EndpointEvent) -> Alert {
-    let (kind, message) = match &event.change {
-        EndpointChange::Ejected { rest, unreachable } => (
-            "endpoint_ejected",
-            format!(
-                "left out for {:?} at first: {}",
-                breakers::whole_millis(*rest),
-                match unreachable {
-                    true => "it cannot be connected to",
-                    false => "too many calls in a row failed",
-                }
-            ),
-        ),
-        EndpointChange::Returned => ("endpoint_returned", "answers again".to_owned()),
-        EndpointChange::Unhealthy { reason } => (
-            "endpoint_unhealthy",
-            format!("left out: its health checks fail ({reason})"),
-        ),
-        EndpointChange::Healthy => (
-            "endpoint_healthy",
-            "its health checks pass again".to_owned(),
-        ),
-        EndpointChange::LookupFailed => (
-            "endpoint_lookup_failed",
-            "its name cannot be looked up; the last good addresses stay in use".to_owned(),
-        ),
-        EndpointChange::LookupRecovered => (
-            "endpoint_lookup_recovered",
-            "its name can be looked up again".to_owned(),
-        ),
-    };
-    Alert {
-        kind,
-        subject: event.upstream.name.to_string(),
-        message: format!("{}: {message}", event.endpoint),
-        owner: event.upstream.owner.clone(),
-        runbook: event.upstream.runbook.clone(),
-    }
 }
 
 fn mount(

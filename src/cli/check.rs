@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::{Departure, DepartureKind, departures_of_route},
-    config::{self, Config, Finding, HostPattern, Policy, RouteConfig, Severity},
+    config::{self, Config, EndpointConfig, Finding, HostPattern, Policy, RouteConfig, Severity},
 };
 
 /// Arguments of `larder check`.
@@ -121,7 +121,11 @@ pub(super) fn summary(config: &Config) -> String {
     }
     out.push_str("\nupstreams\n");
     for upstream in &config.upstreams {
-        let endpoints: Vec<_> = upstream.endpoints.iter().map(|e| url(&e.uri)).collect();
+        let shown = |endpoint: &EndpointConfig| match endpoint.priority {
+            0 => url(&endpoint.uri),
+            priority => format!("{} (priority {priority})", url(&endpoint.uri)),
+        };
+        let endpoints: Vec<_> = upstream.endpoints.iter().map(shown).collect();
         let owner = upstream
             .owner
             .as_deref()
