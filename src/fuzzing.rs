@@ -11,7 +11,7 @@ use crate::{
         date,
         uri::{normalize_path, normalize_query, resolve},
     },
-    store,
+    resilience, store,
 };
 
 /// A target: bytes in, a panic where something is wrong.
@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("query", cache::fuzzing::query),
     ("purge", cache::fuzzing::purge),
     ("envelope", store::fuzzing::envelope),
+    ("rate_limit", resilience::quota::fields::fuzz),
     ("date", dates),
     ("uri", uris),
     ("config", configs),

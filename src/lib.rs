@@ -9,7 +9,7 @@
 //! admission   places for what waits, shared fairly between routes; rates; what is over them is shed
 //! cache       fresh: answer. stale and allowed: answer, refresh behind. failure below: the last known good answer
 //!   store     memory tier over disk tier: only whole answers
-//! resilience  deadline, retry, breaker, bulkhead, attempt
+//! resilience  deadline, retry, breaker, bulkhead, quota, attempt
 //! upstream    which endpoint, pooled client, TLS, credentials
 //! ```
 //!

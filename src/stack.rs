@@ -65,11 +65,17 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
             // Inside retry: every attempt counts, and a breaker that opens ends the attempts. The route's own, where it has
             // one, and the upstream's in one layer: what one of them refuses takes nothing of the other.
             .layer(upstream.breaker_layer_of(&route.name))
+            // Inside the breaker: one that is open spends nothing.
             .layer(upstream.bulkhead_layer())
+            // The innermost gate: a slot of the bulkhead comes back when this one refuses, but a request taken from the
+            // quota is spent, so it is taken last.
+            .layer(upstream.quota_layer())
             // Around the attempt: only there it is known how it ended. Ejects endpoints that keep failing.
             .layer(upstream.verdict_layer())
             // Reads a body whole where a whole one matters, so that a broken one is a failed attempt.
             .layer(upstream.attempt_layer())
+            // Below the attempt, which keeps of a failing answer only what fits: every head is heard here.
+            .map_response(upstream.quota().ears())
             .service(upstream.balance()),
     )
 }

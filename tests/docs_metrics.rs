@@ -73,6 +73,7 @@ async fn scraped() -> String {
         log.level = "off"
         [upstream.vendor]
         endpoints = ["http://127.0.0.1:{port}"]
+        quota = "100 / minute"
         retry.retries_max = 0
         breaker.consecutive_failures = 1
         [[route]]
@@ -109,6 +110,7 @@ async fn dev(folder: &Path) -> Option<(Child, String)> {
         dev.control = "127.0.0.1:0"
         [upstream.vendor]
         endpoints = ["http://127.0.0.1:{port}"]
+        quota = "100 / minute"
         [[route]]
         path = "/"
         upstream = "vendor"

@@ -74,6 +74,12 @@ pub struct UpstreamStatus {
     pub breaker: BreakerState,
     /// Requests with it now.
     pub in_flight: u64,
+    /// Requests that may be with it: fixed, or what its latency allows.
+    pub in_flight_limit: u64,
+    /// Requests that its quota has left in this period, by the config and by what the vendor says; absent where neither
+    /// names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_remaining: Option<u64>,
     /// Attempts so far.
     pub attempts: u64,
     /// Failed attempts so far by cause.

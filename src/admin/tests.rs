@@ -31,6 +31,8 @@ impl StatusSource for Fixed {
                 runbook: None,
                 breaker: BreakerState::HalfOpen,
                 in_flight: 1,
+                in_flight_limit: 64,
+                quota_remaining: None,
                 attempts: 7,
                 failures: [("connect_refused", 2)].into(),
                 last_failure: None,

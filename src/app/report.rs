@@ -15,7 +15,7 @@ use crate::{
     front::Front,
     listener::{ListenerStats, Shutdown},
     observe::{Alerts, Metrics, Samples, Source},
-    resilience::{BreakerLayer, breaker::Phase},
+    resilience::{BreakerLayer, BulkheadSnapshot, Priority, QuotaSnapshot, breaker::Phase},
     store::Store,
     upstream::{EndpointSnapshot, Upstream},
 };
@@ -137,7 +137,9 @@ fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
         owner: config.owner.clone(),
         runbook: config.runbook.clone(),
         breaker: breaker_state(now.breaker.phase),
-        in_flight: now.in_flight as u64,
+        in_flight: now.bulkhead.in_flight as u64,
+        in_flight_limit: now.bulkhead.limit as u64,
+        quota_remaining: now.quota.remaining,
         attempts: now.stats.attempts,
         failures: failed.copied().collect(),
         last_failure: now.stats.last_failure.map(|failure| LastFailure {
@@ -428,8 +430,10 @@ fn sample_upstream(upstream: &Upstream, samples: &mut Samples) {
         "upstream_in_flight",
         "Requests with this upstream now",
         &label,
-        now.in_flight as f64,
+        now.bulkhead.in_flight as f64,
     );
+    sample_bulkhead(name, &now.bulkhead, samples);
+    sample_quota(name, &now.quota, samples);
     for endpoint in &now.endpoints {
         sample_endpoint(name, endpoint, samples);
     }
@@ -488,6 +492,42 @@ fn sample_breaker(kind: &'static str, name: &str, breaker: &BreakerLayer, sample
             "Changes of a breaker to this phase",
             &[(kind, name), ("to", phase.as_str())],
             now.transitions[phase.index()],
+        );
+    }
+}
+
+fn sample_bulkhead(name: &str, bulkhead: &BulkheadSnapshot, samples: &mut Samples) {
+    samples.gauge(
+        "upstream_in_flight_limit",
+        "Requests that may be with this upstream",
+        &[("upstream", name)],
+        bulkhead.limit as f64,
+    );
+    for (priority, count) in Priority::ALL.iter().zip(bulkhead.shed) {
+        samples.counter(
+            "upstream_shed",
+            "Requests that the bulkhead had no room for",
+            &[("upstream", name), ("priority", priority.as_str())],
+            count,
+        );
+    }
+}
+
+fn sample_quota(name: &str, quota: &QuotaSnapshot, samples: &mut Samples) {
+    if let Some(remaining) = quota.remaining {
+        samples.gauge(
+            "upstream_quota_remaining",
+            "Requests that the quota has left in this period",
+            &[("upstream", name)],
+            remaining as f64,
+        );
+    }
+    for (priority, count) in Priority::ALL.iter().zip(quota.refused) {
+        samples.counter(
+            "upstream_quota_refused",
+            "Requests that the quota had no room for",
+            &[("upstream", name), ("priority", priority.as_str())],
+            count,
         );
     }
 }

@@ -224,6 +224,10 @@ pub static UPSTREAM: TableKeys = TableKeys {
         key("breaker", Table(&BREAKER), Means("all defaults"), "When it is left alone."),
         key("retry", Table(&RETRY), Means("all defaults"), "How a failed attempt is tried again."),
         key("in_flight_max", Count { min: 1, max: MILLION }, Is("64"), "Requests with it at once; more fail at once."),
+        key("adaptive", Table(&ADAPTIVE), Means("fixed at `in_flight_max`"), "Finds out by latency how many that should be, with `in_flight_max` as the cap. `{}` turns it on with all defaults."),
+        key("shares", Table(&SHARES), Means("all defaults"), "How much of this room, and of the quota, each priority may use up."),
+        key("quota", Table(&QUOTA), Means("no rate of its own"), "The rate its vendor allows, shared by clients and refreshes; `\"100 / minute\"` is short for `{ rate = \"100 / minute\" }`. What would be more fails at once."),
+        key("quota_headers", Flag, Is("true"), "Whether what its answers say of its limits is heeded: `RateLimit`, `RateLimit-*`, `X-RateLimit-*`, `X-Rate-Limit-*`, and `Retry-After` on 429."),
         key("failures", List("statuses and classes"), Is("[\"5xx\", 429]"), "Statuses that are failures, not answers: codes (`429`) and classes (`\"5xx\"`)."),
         key("retry_after_max", PERIOD_OR_ZERO, Is("\"15m\""), "Longest `Retry-After` that is believed."),
         key("error_bytes_max", SIZE_OR_ZERO, Is("\"256 KiB\""), "Largest error response that is kept to be passed on."),
@@ -341,6 +345,44 @@ pub static HEALTH: TableKeys = TableKeys {
         key("body_max", SIZE_OR_ZERO, Is("\"64 KiB\""), "Most of the body that is read."),
         key("unhealthy_after", Count { min: 1, max: 1000 }, Is("2"), "Failed checks in a row that leave it out."),
         key("healthy_after", Count { min: 1, max: 1000 }, Is("2"), "Passed checks in a row that bring it back."),
+    ],
+};
+
+/// `adaptive` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static ADAPTIVE: TableKeys = TableKeys {
+    heading: "adaptive = { … }",
+    about: "How the number of requests in flight adapts to what an upstream can do.",
+    keys: &[
+        key("algorithm", Word(&["gradient", "aimd"]), Is("\"gradient\""), "`gradient` compares latency with what it is without a queue and needs no number; `aimd` adds one per round of answers and takes a share away where one is slower than `latency_max`."),
+        key("in_flight_min", Count { min: 1, max: MILLION }, Is("4"), "The floor: the limit is never lower."),
+        key("backoff_percent", Count { min: 10, max: 99 }, Is("90"), "What is left of the limit after a timeout, a 429 or a 503, once per round."),
+        key("latency_max", PERIOD, Is("\"1s\""), "`aimd` only: an answer that takes longer is too slow."),
+        key("tolerance_percent", Count { min: 100, max: 1000 }, Is("120"), "`gradient` only: latency up to this share of what it is without a queue is no queue yet."),
+        key("measure_every", PERIOD, Is("\"30s\""), "`gradient` only: how often latency without a queue is measured, by halving the limit for a moment."),
+    ],
+};
+
+/// `shares` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static SHARES: TableKeys = TableKeys {
+    heading: "shares = { … }",
+    about: "How much of an upstream's room (`in_flight_max`) and of its quota's burst each priority may use up, in percent; the rest is left to those above. A client that has nothing else may use all of it, and where nothing is in flight one request of any priority may go.",
+    keys: &[
+        key("user_revalidate", PERCENT, Is("80"), "Refreshes for clients that have a stored copy."),
+        key("webhook", PERCENT, Is("60"), "Refreshes that the vendor asked for; not more than `user_revalidate`."),
+        key("sync", PERCENT, Is("40"), "Scheduled refreshes and health checks; not more than `webhook`."),
+    ],
+};
+
+/// `quota` of an upstream.
+#[rustfmt::skip] // one row per key
+pub static QUOTA: TableKeys = TableKeys {
+    heading: "quota = { … }",
+    about: "The rate an upstream's vendor allows. It is spread over its period, and holds in any window of that length.",
+    keys: &[
+        key("rate", Other("`\"COUNT / PERIOD\"`"), Required, "Requests in a period: `\"10 / second\"`, `\"100 / minute\"`, `\"5000 / hour\"`, `\"1000 / day\"`, `\"30 / 15m\"`; over up to 31 days."),
+        key("burst", Count { min: 1, max: MILLION }, Means("a tenth of the rate, at least 5, at most 100"), "Requests that may be sent at once; part of the rate, not on top of it."),
     ],
 };
 
@@ -465,7 +507,7 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 19] = [
+pub static TABLES: [&TableKeys; 22] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -478,6 +520,9 @@ pub static TABLES: [&TableKeys; 19] = [
     &RETRY,
     &EJECTION,
     &HEALTH,
+    &ADAPTIVE,
+    &SHARES,
+    &QUOTA,
     &POLICY,
     &ROUTE,
     &HEDGE,

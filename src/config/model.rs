@@ -18,6 +18,7 @@ use super::{
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},
 };
+use crate::http::fetch::Priority;
 
 /// Everything a running proxy is made from.
 #[derive(Clone, Debug)]
@@ -207,8 +208,16 @@ pub struct UpstreamConfig {
     pub breaker: BreakerConfig,
     /// `retry`
     pub retry: RetryConfig,
-    /// Requests with it at once. Default: 64.
+    /// Requests with it at once; the cap where the limit adapts. Default: 64.
     pub in_flight_max: usize,
+    /// How the limit adapts below `in_flight_max`. Default: it is fixed.
+    pub adaptive: Option<AdaptiveConfig>,
+    /// Room and quota that each priority may use. Default: 80, 60, 40 %.
+    pub shares: SharesConfig,
+    /// The rate that its vendor allows. Default: none.
+    pub quota: Option<QuotaConfig>,
+    /// What its answers say of its limits is heeded (`RateLimit`, `X-RateLimit-*`, `Retry-After` on 429). Default: true.
+    pub quota_headers: bool,
     /// Statuses that are failures, not answers. Default: 5xx and 429.
     pub failures: StatusSet,
     /// Longest `Retry-After` that is believed. Default: 15min.
@@ -375,6 +384,97 @@ pub struct HealthConfig {
     pub unhealthy_after: u32,
     /// Passed checks in a row that bring it back. Default: 2.
     pub healthy_after: u32,
+}
+
+/// `upstream.adaptive`: how many requests may be in flight is found out by latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveConfig {
+    /// Default: gradient.
+    pub algorithm: LimitAlgorithm,
+    /// The floor of the limit, at least 1. Default: 4.
+    pub in_flight_min: usize,
+    /// What is left of the limit after a timeout, a 429 or a 503, in percent; with AIMD after a slow answer too. Default: 90.
+    pub backoff_percent: u32,
+    /// AIMD: an answer that takes longer is too slow. Default: 1s.
+    pub latency_max: Duration,
+    /// Gradient: latency that is no queue yet, in percent of what it is without one. Default: 120.
+    pub tolerance_percent: u32,
+    /// Gradient: how often latency without a queue is measured, by halving the limit for a moment. Default: 30s.
+    pub measure_every: Duration,
+}
+
+impl Default for AdaptiveConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: LimitAlgorithm::Gradient,
+            in_flight_min: 4,
+            backoff_percent: 90,
+            latency_max: Duration::from_secs(1),
+            tolerance_percent: 120,
+            measure_every: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `upstream.adaptive.algorithm`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitAlgorithm {
+    /// Latency now against latency without a queue.
+    Gradient,
+    /// Additive increase, multiplicative decrease.
+    Aimd,
+}
+
+/// `upstream.shares`: how much of an upstream's room (requests in flight) and quota each priority may use up, in percent. The
+/// rest is left to those above. A client that has nothing else may use all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharesConfig {
+    /// Refreshes for clients that have a stored copy, 1 to 100. Default: 80.
+    pub user_revalidate: u32,
+    /// Refreshes that the vendor asked for; not more than `user_revalidate`. Default: 60.
+    pub webhook: u32,
+    /// Scheduled refreshes and health checks; not more than `webhook`. Default: 40.
+    pub sync: u32,
+}
+
+impl SharesConfig {
+    /// The share of this priority.
+    pub fn percent(&self, priority: Priority) -> u32 {
+        match priority {
+            Priority::UserMiss => 100,
+            Priority::UserRevalidate => self.user_revalidate,
+            Priority::Webhook => self.webhook,
+            Priority::Sync => self.sync,
+        }
+    }
+}
+
+impl Default for SharesConfig {
+    fn default() -> Self {
+        Self {
+            user_revalidate: 80,
+            webhook: 60,
+            sync: 40,
+        }
+    }
+}
+
+/// `upstream.quota`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// What the vendor allows. Holds in every window of this length, the burst included.
+    pub rate: Rate,
+    /// Requests that may be sent at once, at most the count of the rate. Default: [`Self::burst_of`].
+    pub burst: u32,
+}
+
+impl QuotaConfig {
+    /// The burst where none is written: a tenth of the rate, so that a page of several parts is not torn apart, at least 5
+    /// and at most 100; never more than the rate.
+    pub fn burst_of(count: impl Into<u64>) -> u32 {
+        let count = count.into();
+        count.div_ceil(10).clamp(5, 100).min(count.max(1)) as u32
+    }
 }
 
 /// A freshness policy (`[policy.NAME]`).

@@ -241,6 +241,41 @@ hedge = { percentile = 80, delay_min = "0s", samples_min = 5, samples_max = 50, 
 }
 
 #[test]
+fn a_limit_adapts_where_the_table_is_written() {
+    let adaptive = |line: &str| parsed(&format!("{BASE}{line}\n{ROUTE}")).upstreams[0].adaptive;
+    assert_eq!(adaptive(""), None);
+    let on = adaptive("upstream.api.adaptive = {}");
+    assert_eq!(on, Some(AdaptiveConfig::default()));
+    let aimd = adaptive("upstream.api.adaptive.algorithm = \"aimd\"").unwrap();
+    assert_eq!(aimd.algorithm, LimitAlgorithm::Aimd);
+    let config = parsed(&format!(
+        "{BASE}upstream.api.adaptive.latency_max = \"2s\"\n{ROUTE}"
+    ));
+    let warning = config.warnings[0].to_string();
+    assert!(warning.contains("changes nothing without"), "{warning}");
+    assert_eq!(config.upstreams[0].shares, SharesConfig::default());
+}
+
+#[test]
+fn a_quota_is_read_in_every_form() {
+    let quota = |quota: &str| parsed(&format!("{BASE}upstream.api.quota = {quota}\n{ROUTE}"));
+    for (written, count, secs, burst) in [
+        ("\"100 / minute\"", 100, 60, 10),
+        ("\"10/second\"", 10, 1, 5),
+        ("\"2 / second\"", 2, 1, 2),
+        ("\"5000 / hour\"", 5000, 3600, 100),
+        ("\"1000 / day\"", 1000, 86_400, 100),
+        ("\"30 / 15m\"", 30, 900, 5),
+        ("{ rate = \"100 / minute\", burst = 1 }", 100, 60, 1),
+    ] {
+        let per = Duration::from_secs(secs);
+        let rate = Rate { count, per };
+        let want = Some(QuotaConfig { rate, burst });
+        assert_eq!(quota(written).upstreams[0].quota, want, "{written}");
+    }
+}
+
+#[test]
 fn a_key_is_read_in_every_form() {
     let key = |key: &str| {
         let config = parsed(&format!("{BASE}{ROUTE}key = {{ {key} }}\n"));
@@ -422,6 +457,32 @@ fn a_bad_upstream_is_refused() {
         ),
         ("breaker = { probe_calls = 0 }", "0 is not between 1"),
         ("in_flight_max = 0", "0 is not between 1"),
+        ("adaptive = { algorithm = \"pid\" }", "`pid` is not one of"),
+        (
+            "adaptive = { in_flight_min = 65 }",
+            "is more than `in_flight_max` (64)",
+        ),
+        ("adaptive = true", "expected a table"),
+        (
+            "adaptive = { backoff_percent = 100 }",
+            "100 is not between 10 and 99",
+        ),
+        ("quota = \"fast\"", "`fast` is not a rate"),
+        ("quota = 100", "a rate needs a time"),
+        ("quota = \"0 / minute\"", "would let nothing through"),
+        ("quota = \"5 / fortnight\"", "is not a rate"),
+        ("quota = \"5 / 32d\"", "over more than 31 days"),
+        ("quota = { burst = 5 }", "is missing"),
+        (
+            "quota = { rate = \"5 / second\", burst = 6 }",
+            "is more than the rate has (5)",
+        ),
+        ("shares = { sync = 70 }", "is more than `webhook` (60)"),
+        (
+            "shares = { user_revalidate = 50 }",
+            "is less than `webhook` (60)",
+        ),
+        ("shares = { webhook = 0 }", "0 is not between 1 and 100"),
         ("failures = [\"6xx\"]", "not a class of statuses"),
         ("failures = [42]", "42 is not between 200 and 599"),
         ("protocol = \"http3\"", "`http3` is not one of"),

@@ -1,6 +1,6 @@
 //! Resilience: what stands between the cache and an upstream that may be slow, down or rate-limited.
 //!
-//! `cache -> coalesce -> contract -> [deadline -> retry -> hedge -> breaker -> bulkhead -> attempt] -> balance`
+//! `cache -> coalesce -> contract -> [deadline -> retry -> hedge -> breaker -> bulkhead -> quota -> attempt] -> balance`
 //!
 //! Every layer is a `tower` service over [`crate::http::Request`] that answers `Result<Response, Failure>`; none turns a
 //! failure into an answer. What the caller wishes and what the layers learn travels as extensions (`http/fetch.rs`).
@@ -27,6 +27,7 @@ pub mod events;
 pub mod hedge;
 pub mod latencies;
 pub mod progress;
+pub mod quota;
 pub mod repeat;
 pub mod retry;
 pub mod stats;
@@ -35,11 +36,12 @@ mod upload;
 pub use attempt::AttemptLayer;
 pub use breaker::BreakerLayer;
 pub use budget::RetryBudget;
-pub use bulkhead::BulkheadLayer;
+pub use bulkhead::{BulkheadLayer, BulkheadSnapshot};
 pub use deadline::DeadlineLayer;
 pub use events::{EndpointChange, EndpointEvent, Events, UpstreamEvent};
 pub use hedge::HedgeLayer;
 pub use progress::Progress;
+pub use quota::{Quota, QuotaLayer, QuotaSnapshot};
 pub use repeat::Repeat;
 pub use retry::RetryLayer;
 pub use stats::{LastFailure, StatsSnapshot, UpstreamStats};

@@ -13,11 +13,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Progress, RetryBudget, UpstreamStats};
+use super::{Priority, Progress, Quota, RetryBudget, UpstreamStats};
 
 /// Leave to repeat. A request extension, on requests that may be repeated; clones are the same leave.
 #[derive(Clone, Debug)]
-pub struct Repeat(Arc<Inner>);
+pub struct Repeat {
+    inner: Arc<Inner>,
+    /// What it is taken out of besides the budget: whatever is sent counts.
+    quota: Option<(Quota, Priority)>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -34,18 +38,24 @@ impl Repeat {
         stats: Arc<UpstreamStats>,
         progress: Option<Progress>,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             taken: AtomicBool::new(false),
             went: AtomicBool::new(false),
             budget,
             stats,
             progress,
-        }))
+        });
+        Self { inner, quota: None }
+    }
+
+    /// Lets the repetition count for this quota.
+    pub(crate) fn counts_for(&mut self, quota: Quota, priority: Priority) {
+        self.quota = Some((quota, priority));
     }
 
     /// Whether the request went once more.
     pub(crate) fn is_used(&self) -> bool {
-        self.0.went.load(Ordering::Acquire)
+        self.inner.went.load(Ordering::Acquire)
     }
 
     /// Whether the request may go once more; if so, that is counted.
@@ -56,12 +66,16 @@ impl Repeat {
             budget,
             stats,
             progress,
-        } = &*self.0;
+        } = &*self.inner;
         if taken.swap(true, Ordering::AcqRel) {
             return false;
         }
         if !budget.withdraw() {
             stats.retry_denied();
+            return false;
+        }
+        let quota = self.quota.as_ref();
+        if quota.is_some_and(|(quota, priority)| quota.try_take(*priority).is_err()) {
             return false;
         }
         went.store(true, Ordering::Release);

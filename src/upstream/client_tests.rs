@@ -13,7 +13,10 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    config::{BreakerConfig, Credential, EjectionConfig, EndpointConfig, RetryConfig, StatusSet},
+    config::{
+        BreakerConfig, Credential, EjectionConfig, EndpointConfig, RetryConfig, SharesConfig,
+        StatusSet,
+    },
     upstream::tls::{self, Trust},
 };
 
@@ -73,6 +76,10 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
             body_bytes_max: 64 << 10,
         },
         in_flight_max: 64,
+        adaptive: None,
+        shares: SharesConfig::default(),
+        quota: None,
+        quota_headers: true,
         failures,
         retry_after_max: Duration::from_secs(900),
         error_bytes_max: 1_024,

@@ -18,8 +18,9 @@ use crate::{
     config::{RouteConfig, UpstreamConfig},
     http::fetch::Outlook,
     resilience::{
-        AttemptLayer, BreakerLayer, BulkheadLayer, DeadlineLayer, Events, HedgeLayer, RetryLayer,
-        StatsSnapshot, UpstreamStats, breaker::BreakerSnapshot,
+        AttemptLayer, BreakerLayer, BulkheadLayer, BulkheadSnapshot, DeadlineLayer, Events,
+        HedgeLayer, Quota, QuotaLayer, QuotaSnapshot, RetryLayer, StatsSnapshot, UpstreamStats,
+        breaker::BreakerSnapshot,
     },
 };
 
@@ -109,6 +110,7 @@ pub struct Upstream {
     /// Of its routes that have one of their own.
     route_breakers: Arc<[BreakerLayer]>,
     bulkhead: BulkheadLayer,
+    quota: Quota,
     balance: Balance,
 }
 
@@ -121,8 +123,10 @@ pub struct UpstreamSnapshot {
     pub breaker: BreakerSnapshot,
     /// Retries and hedges that its budget would allow now.
     pub retry_budget: u64,
-    /// Requests with it, streaming bodies included.
-    pub in_flight: usize,
+    /// Its bulkhead.
+    pub bulkhead: BulkheadSnapshot,
+    /// Its quota.
+    pub quota: QuotaSnapshot,
     /// Its endpoints, in the order of its config.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -158,12 +162,13 @@ impl Upstream {
             retry: RetryLayer::new(config.retry.clone(), Arc::clone(&stats)),
             breaker: BreakerLayer::new(Arc::clone(&config), events.clone(), Arc::clone(&stats)),
             route_breakers: Arc::default(),
-            bulkhead: BulkheadLayer::new(config.in_flight_max, Arc::clone(&stats)),
+            bulkhead: BulkheadLayer::new(&config, Arc::clone(&stats)),
             balance: Balance::new(
                 Arc::clone(&config),
                 endpoint::endpoints(&config, network)?,
                 events,
             ),
+            quota: Quota::new(Arc::clone(&config), clock.clone()),
             config,
             clock,
             stats,
@@ -243,6 +248,17 @@ impl Upstream {
         VerdictLayer
     }
 
+    /// The upstream's quota: a gate above the attempts, and ears below them ([`Quota::ears`]). Who asks the upstream past
+    /// these layers takes from it too.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// The gate of the upstream's quota.
+    pub fn quota_layer(&self) -> QuotaLayer {
+        self.quota.layer(Arc::clone(&self.stats))
+    }
+
     /// One try in bounded time. Innermost of these.
     pub fn attempt_layer(&self) -> AttemptLayer {
         AttemptLayer::new(
@@ -269,7 +285,8 @@ impl Upstream {
             stats: self.stats.snapshot(),
             breaker: self.breaker.snapshot(),
             retry_budget: self.retry.budget().balance(),
-            in_flight: self.bulkhead.in_flight(),
+            bulkhead: self.bulkhead.snapshot(),
+            quota: self.quota.snapshot(),
             endpoints: self.balance.snapshot(),
         }
     }

@@ -34,8 +34,10 @@ fn stack(
         .layer(upstream.retry_layer())
         .layer(upstream.breaker_layer())
         .layer(upstream.bulkhead_layer())
+        .layer(upstream.quota_layer())
         .layer(upstream.verdict_layer())
         .layer(upstream.attempt_layer())
+        .map_response(upstream.quota().ears())
         .service(upstream.balance())
 }
 

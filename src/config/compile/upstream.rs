@@ -7,7 +7,10 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use toml::de::DeValue;
 
-use super::headers::{check_editable, header_name};
+use super::{
+    headers::{check_editable, header_name},
+    limits,
+};
 use crate::config::{
     BreakerConfig, Credential, EjectionConfig, EndpointConfig, HealthConfig, RetryConfig,
     StatusSet, UpstreamConfig, UpstreamHost, UpstreamProtocol, keys,
@@ -57,6 +60,10 @@ fn upstream(name: &str, table: &Table<'_>) -> UpstreamConfig {
         retry: retry(&table.table("retry")),
         in_flight_max: table.count("in_flight_max"),
         failures: status_set(table, "failures"),
+        adaptive: limits::adaptive(table, table.count("in_flight_max")),
+        shares: limits::shares(&table.table("shares")),
+        quota: limits::quota(table),
+        quota_headers: table.flag("quota_headers"),
         retry_after_max: table.duration("retry_after_max"),
         error_bytes_max: table.size("error_bytes_max"),
         written: table.written(),

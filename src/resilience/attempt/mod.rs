@@ -46,7 +46,7 @@ mod idle;
 mod retry_after;
 
 use idle::idle_limited;
-use retry_after::retry_after;
+pub(super) use retry_after::retry_after;
 
 /// How long the body of a failing status is waited for. The status alone decides what happens next, and a retry or a stored
 /// answer is worth more than the upstream's words about it: they usually come with the head, so this is only patience for

@@ -7,7 +7,11 @@ use http::{HeaderMap, header::RETRY_AFTER};
 use crate::clock::Timestamp;
 
 /// How long the upstream asks us to stay away, at most `max`. What cannot be read is as good as absent: never invented.
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp, max: Duration) -> Option<Duration> {
+pub(in crate::resilience) fn retry_after(
+    headers: &HeaderMap,
+    now: Timestamp,
+    max: Duration,
+) -> Option<Duration> {
     let mut lines = headers.get_all(RETRY_AFTER).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return None;
