@@ -156,3 +156,29 @@ async fn a_limit_that_runs_low_is_kept_for_those_who_have_nothing_else() {
     // This vendor always says ten; one of them was used meanwhile.
     assert!(matches!(remaining, Some(9 | 10)), "{remaining:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_count_and_leave_the_quota_to_clients() {
+    let (origin, times) = timed(&[]).await;
+    let quota = "quota = \"5 / hour\"\nhealth = { path = \"/health\", every = \"10ms\" }";
+    let proxy = Setup::before(&origin, &toml(quota)).start().await;
+    within(Duration::from_secs(30), "checks are skipped", async {
+        loop {
+            let metrics = proxy.metrics().await;
+            let mut checks = metrics
+                .lines()
+                .filter(|line| line.starts_with("larder_upstream_health_checks_total"));
+            let skipped = checks.find(|line| line.contains("result=\"skipped\""));
+            if skipped.is_some_and(|line| !line.ends_with(" 0")) {
+                break;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    })
+    .await;
+    assert_eq!(times.lock().len(), 2, "40 % of five");
+    for (nth, want) in [200, 200, 200, 503].into_iter().enumerate() {
+        assert_eq!(proxy.get(&format!("/{nth}")).await.status, want);
+    }
+    assert_eq!(times.lock().len(), 5);
+}

@@ -276,7 +276,7 @@ impl Upstream {
     /// What has to go on beside requests: health checks, and looking names up again. Each ends only by being dropped; the
     /// caller runs them in tasks of its own.
     pub fn upkeep(&self) -> Vec<Upkeep> {
-        upkeep::upkeep(&self.config, &self.balance)
+        upkeep::upkeep(&self.config, &self.balance, &self.quota)
     }
 
     /// What metrics and status pages show.

@@ -5,9 +5,14 @@
 use std::{pin::Pin, sync::Arc};
 
 use tokio::time::sleep;
+use tower::util::MapResponse;
 
 use super::{balance::Balance, health, resolve::Lookup};
-use crate::{chance, config::UpstreamConfig, resilience::EndpointChange};
+use crate::{
+    chance,
+    config::UpstreamConfig,
+    resilience::{EndpointChange, Priority, Quota},
+};
 
 /// Something that goes on until it is dropped.
 pub type Upkeep = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -16,7 +21,11 @@ pub type Upkeep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// ask in step.
 const JITTER: f64 = 0.2;
 
-pub(super) fn upkeep(upstream: &Arc<UpstreamConfig>, balance: &Balance) -> Vec<Upkeep> {
+pub(super) fn upkeep(
+    upstream: &Arc<UpstreamConfig>,
+    balance: &Balance,
+    quota: &Quota,
+) -> Vec<Upkeep> {
     let mut all: Vec<Upkeep> = Vec::new();
     for index in 0..balance.endpoints().len() {
         all.push(Box::pin(refresh_names(
@@ -28,6 +37,7 @@ pub(super) fn upkeep(upstream: &Arc<UpstreamConfig>, balance: &Balance) -> Vec<U
             all.push(Box::pin(check_health(
                 Arc::clone(upstream),
                 balance.clone(),
+                quota.clone(),
                 index,
             )));
         }
@@ -55,7 +65,7 @@ async fn refresh_names(upstream: Arc<UpstreamConfig>, balance: Balance, index: u
     }
 }
 
-async fn check_health(upstream: Arc<UpstreamConfig>, balance: Balance, index: usize) {
+async fn check_health(upstream: Arc<UpstreamConfig>, balance: Balance, quota: Quota, index: usize) {
     let Some(config) = &upstream.health else {
         return;
     };
@@ -64,9 +74,15 @@ async fn check_health(upstream: Arc<UpstreamConfig>, balance: Balance, index: us
     let mut pause = config.every.mul_f64(chance::fraction());
     loop {
         sleep(pause).await;
-        let result = health::check(endpoint.client().clone(), config).await;
-        endpoint.count_check(Some(result.is_ok()));
-        balance.ledger().checked(index, result);
+        // A request like any other to who counts them, and worth the least.
+        if quota.try_take(Priority::Sync).is_ok() {
+            let client = MapResponse::new(endpoint.client().clone(), quota.ears());
+            let result = health::check(client, config).await;
+            endpoint.count_check(Some(result.is_ok()));
+            balance.ledger().checked(index, result);
+        } else {
+            endpoint.count_check(None);
+        }
         pause = config.every.mul_f64(1.0 - JITTER * chance::fraction());
     }
 }
