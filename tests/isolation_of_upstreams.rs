@@ -103,8 +103,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_vendor_that_hangs_costs_another_vendors_visitors_nothing() {
+/// One turn, over a proxy that has not seen this vendor hang before.
+async fn turn() -> (Duration, Duration) {
     let hanging = support::vendor(&Clock::System).await;
     let vendor = support::vendor(&Clock::System).await;
     let toml = TOML.replace("{hanging}", &hanging.url(""));
@@ -115,22 +115,29 @@ async fn a_vendor_that_hangs_costs_another_vendors_visitors_nothing() {
             assert_eq!(reply.status, 200, "{reply:?}");
         }
     }
+    let before = p99_of_the_other(&proxy).await;
+    let hang: Break = "kind=hang for=60s".parse().expect("a fault");
+    hanging.break_with(hang).expect("a fault");
+    let asked = hanging.asked_total();
+    let flood = {
+        // Connections of its own: what hangs at the client is not what is measured.
+        let client = Client::new(proxy.client.addr());
+        tokio::spawn(async move { load(&client, "availability").await })
+    };
+    let during = p99_of_the_other(&proxy).await;
+    flood.await.expect("no flood panics");
+    assert!(hanging.asked_total() > asked, "nobody was left hanging");
+    (before, during)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_hangs_costs_another_vendors_visitors_nothing() {
     let lag = LagMeter::start();
     let (mut before, mut during) = (Vec::new(), Vec::new());
-    for _turn in 0..TURNS {
-        before.push(p99_of_the_other(&proxy).await);
-        let hang: Break = "kind=hang for=60s".parse().expect("a fault");
-        hanging.break_with(hang).expect("a fault");
-        let asked = hanging.asked_total();
-        let flood = {
-            // Connections of its own: what hangs at the client is not what is measured.
-            let client = Client::new(proxy.client.addr());
-            tokio::spawn(async move { load(&client, "availability").await })
-        };
-        during.push(p99_of_the_other(&proxy).await);
-        flood.await.expect("no flood panics");
-        assert!(hanging.asked_total() > asked, "nobody was left hanging");
-        hanging.mend_all();
+    for _ in 0..TURNS {
+        let (one, other) = turn().await;
+        before.push(one);
+        during.push(other);
     }
     let (before, during) = (median(before), median(during));
     println!(

@@ -185,8 +185,12 @@ impl Fetch {
             .as_ref()
             .err()
             .is_none_or(|failure| failure.cause().is_upstream());
-        if is_news && self.started.elapsed() < self.cache.route.policy.stale_after {
-            self.cache.lookout.heard_in_time();
+        if is_news {
+            let lookout = &self.cache.lookout;
+            match self.started.elapsed() < self.cache.route.policy.stale_after {
+                true => lookout.heard_in_time(),
+                false => lookout.heard_late(self.cache.shared.clock.now()),
+            }
         }
         match asked {
             Err(failure) => self.fail(failure).await,

@@ -7,10 +7,13 @@
 //!
 //! # Invariants
 //!
-//! - One answer in time ends every doubt that came from waiting.
+//! - One answer in time ends every doubt that came from waiting, and so does a while in which nothing fed it.
 //! - Nothing here waits or locks.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use super::{
     marks::Rest,
@@ -24,12 +27,18 @@ use crate::{
 /// So many fetches in a row were waited for in vain before nobody waits: one may be slow by chance, or for its key only.
 const IN_VAIN_MAX: u32 = 3;
 
+/// A doubt is this old at most: whether the upstream is still slow after a lull, only somebody who waits can find out.
+/// Where there is traffic, fetches behind the answers feed or end it long before.
+const DOUBT_MAX: Duration = Duration::from_secs(5);
+
 /// One route's.
 #[derive(Debug, Default)]
 pub(super) struct Lookout {
     outlook: Outlook,
     /// Fetches that were waited for in vain since one was answered in time.
     in_vain: AtomicU32,
+    /// When a fetch was last found too slow to wait for, in milliseconds of [`Timestamp`].
+    late_at: AtomicU64,
 }
 
 impl Lookout {
@@ -38,6 +47,7 @@ impl Lookout {
         Self {
             outlook,
             in_vain: AtomicU32::new(0),
+            late_at: AtomicU64::new(0),
         }
     }
 
@@ -48,16 +58,29 @@ impl Lookout {
 
     /// What a request may expect whose key was left this by its last refresh.
     pub(super) fn prospects(&self, rest: Option<Rest>, now: Timestamp) -> Prospects {
-        prospects(
-            self.condition(),
-            self.in_vain.load(Ordering::Relaxed),
-            rest,
-            now,
-        )
+        prospects(self.condition(), self.in_vain(now), rest, now)
+    }
+
+    /// Fetches that were waited for in vain of late. A clock that was set back makes none of them older.
+    fn in_vain(&self, now: Timestamp) -> u32 {
+        let late_at = Timestamp::from_millis(self.late_at.load(Ordering::Relaxed));
+        match now.since(late_at) < DOUBT_MAX {
+            true => self.in_vain.load(Ordering::Relaxed),
+            false => 0,
+        }
+    }
+
+    /// A fetch came to an end too late for anybody with a copy: what is doubted is doubted on.
+    pub(super) fn heard_late(&self, now: Timestamp) {
+        self.late_at.store(now.as_millis(), Ordering::Relaxed);
     }
 
     /// Somebody with a copy waited for a fetch and got nothing.
-    pub(super) fn waited_in_vain(&self) {
+    pub(super) fn waited_in_vain(&self, now: Timestamp) {
+        if self.in_vain(now) == 0 {
+            self.in_vain.store(0, Ordering::Relaxed);
+        }
+        self.heard_late(now);
         let more = |so_far: u32| so_far.checked_add(1);
         // At the end of the numbers it stays where it is.
         let _end = self
@@ -186,11 +209,30 @@ mod tests {
     fn one_answer_in_time_ends_the_doubt() {
         let lookout = Lookout::default();
         for _ in 0..100 {
-            lookout.waited_in_vain();
+            lookout.waited_in_vain(NOW);
         }
         let doubt = lookout.prospects(None, NOW).in_vain;
         assert_eq!(doubt, Some(InVain::TooSlow));
         lookout.heard_in_time();
         assert_eq!(lookout.prospects(None, NOW).in_vain, None);
+    }
+
+    #[test]
+    fn a_doubt_that_nothing_feeds_ends_and_begins_anew() {
+        let lookout = Lookout::default();
+        let doubt = |now| lookout.prospects(None, now).in_vain;
+        let (fed, ended) = (NOW.after(DOUBT_MAX / 2), NOW.after(DOUBT_MAX * 3 / 2));
+        for _ in 0..IN_VAIN_MAX {
+            lookout.waited_in_vain(NOW);
+        }
+        lookout.heard_late(fed);
+        let still = NOW.after(DOUBT_MAX);
+        assert_eq!(doubt(still), Some(InVain::TooSlow), "a late answer fed it");
+        assert_eq!(doubt(ended), None);
+        for nth in 1..=IN_VAIN_MAX {
+            assert_eq!(doubt(ended), None, "before wait {nth}");
+            lookout.waited_in_vain(ended);
+        }
+        assert_eq!(doubt(ended), Some(InVain::TooSlow));
     }
 }

@@ -607,7 +607,7 @@ impl RouteCache {
     ) -> Next {
         if matches!(waited, Waited::TooSlow) && !status.collapsed {
             // Said once for each fetch, by whoever started it.
-            self.lookout.waited_in_vain();
+            self.lookout.waited_in_vain(self.shared.clock.now());
         }
         if let Waited::Reply(Reply::Shared(fetched)) = &waited
             && status.collapsed

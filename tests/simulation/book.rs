@@ -138,8 +138,6 @@ pub struct Book {
     /// What was known when the store was flushed last.
     flushed: Vec<Vec<Known>>,
     disturbed_at: u64,
-    /// When a fetch of a route was last answered so soon that whoever waited for it got it.
-    heard: [u64; ROUTES.len()],
     pub seen: Seen,
 }
 
@@ -157,7 +155,6 @@ impl Book {
             flushed: known.clone(),
             known,
             disturbed_at: 0,
-            heard: [0; ROUTES.len()],
             orders: HashMap::new(),
             watched: Default::default(),
             seen: Seen::default(),
@@ -295,11 +292,6 @@ impl Book {
             return;
         };
         if whole {
-            if let Some(route) = exchange.route
-                && at - exchange.at < ROUTES[route].stale_after
-            {
-                self.heard[route] = at;
-            }
             return;
         }
         self.seen.aborted += 1;
@@ -622,12 +614,6 @@ impl Book {
         Some(read.version)
     }
 
-    /// Whether a route was last waited for in vain, long ago as that may be: then a copy answers at once, and the fetch
-    /// behind it ends the doubt.
-    fn doubts(&self, visit: &Visit) -> bool {
-        self.heard[visit.route] + RECOVERED_AFTER < visit.at
-    }
-
     fn check_version(
         &mut self,
         at: u64,
@@ -654,7 +640,7 @@ impl Book {
         let told = text(&got.fields, "cache-status");
         let (allowed, word) = if told.contains("; hit") && !told.contains("stale") {
             (route.fresh, "as fresh")
-        } else if well && !route.is_drilled() && !(told.contains("; hit") && self.doubts(visit)) {
+        } else if well && !route.is_drilled() {
             (route.fresh + route.while_revalidate, "in good times")
         } else {
             (route.fresh + route.max_stale, "at all")
