@@ -412,6 +412,8 @@ impl Book {
     }
 
     fn look_at_contacts(&mut self, at: u64, upstream: usize, schedule: &Schedule) {
+        // A proxy that was started meanwhile has to find out anew.
+        let alive_since = self.disturbed_at;
         let contacts = &mut self.watched[upstream].contacts;
         while contacts.front().is_some_and(|it| it + WINDOW < at) {
             contacts.pop_front();
@@ -419,7 +421,7 @@ impl Book {
         let contacts = contacts.len();
         let is_out = |windows| {
             let begun = at.checked_sub(windows * WINDOW);
-            begun.is_some_and(|begun| schedule.is_out(upstream, begun, at))
+            begun.is_some_and(|begun| begun >= alive_since && schedule.is_out(upstream, begun, at))
         };
         let max = if is_out(8) {
             let seen = &mut self.seen.contacts_while_long_out;
