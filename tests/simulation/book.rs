@@ -510,9 +510,10 @@ impl Book {
         let well = {
             let since = visit.at.saturating_sub(RECOVERED_AFTER);
             let upstream = ROUTES[visit.route].upstream;
-            let crowded = ["bulkhead_full", "overloaded"].iter();
+            let why = format!("{told}, {}", text(&got.fields, "proxy-status"));
+            let mut crowded = ["bulkhead_full", "overloaded"].iter();
             visit.is_undisturbed
-                && !crowded.clone().any(|word| told.contains(word))
+                && !crowded.any(|word| why.contains(word))
                 && visit.at > self.disturbed_at + RECOVERED_AFTER
                 && self.is_undisturbed(upstream, at)
                 && schedule.is_well(upstream, since, at)
