@@ -76,6 +76,8 @@ struct Known {
 #[derive(Default)]
 struct Watched {
     contacts: VecDeque<u64>,
+    /// Since when it has been contacted without a pause as long as the window: only then can anything be known of it.
+    contacted_since: u64,
     connections: usize,
     /// Time, attempts and retries so far.
     samples: VecDeque<(u64, u64, u64)>,
@@ -227,7 +229,11 @@ impl Book {
 impl Book {
     /// Somebody tried to connect, or sent a request.
     pub fn contacted(&mut self, at: u64, upstream: usize) {
-        self.watched[upstream].contacts.push_back(at);
+        let watched = &mut self.watched[upstream];
+        if watched.contacts.back().is_none_or(|it| it + WINDOW < at) {
+            watched.contacted_since = at;
+        }
+        watched.contacts.push_back(at);
     }
 
     /// A connection is made; its number.
@@ -412,8 +418,10 @@ impl Book {
     }
 
     fn look_at_contacts(&mut self, at: u64, upstream: usize, schedule: &Schedule) {
-        // A proxy that was started meanwhile has to find out anew.
-        let alive_since = self.disturbed_at;
+        // A proxy that was started meanwhile has to find out, and so has one that had no reason to ask.
+        let known_since = self
+            .disturbed_at
+            .max(self.watched[upstream].contacted_since);
         let contacts = &mut self.watched[upstream].contacts;
         while contacts.front().is_some_and(|it| it + WINDOW < at) {
             contacts.pop_front();
@@ -421,7 +429,7 @@ impl Book {
         let contacts = contacts.len();
         let is_out = |windows| {
             let begun = at.checked_sub(windows * WINDOW);
-            begun.is_some_and(|begun| begun >= alive_since && schedule.is_out(upstream, begun, at))
+            begun.is_some_and(|begun| begun >= known_since && schedule.is_out(upstream, begun, at))
         };
         let max = if is_out(8) {
             let seen = &mut self.seen.contacts_while_long_out;
