@@ -144,6 +144,7 @@ impl Scene {
     async fn recovers(&self) -> Duration {
         const TICK: Duration = Duration::from_millis(20);
         let mended = Instant::now();
+        let mut passed = mended;
         loop {
             let replies = self.ask_each().await;
             let mut replies = replies.iter().enumerate();
@@ -154,9 +155,12 @@ impl Scene {
                 mended.elapsed() < RECOVERY_MAX + self.lag.worst(),
                 "still old"
             );
-            self.proxy.advance(TICK);
-            // The pace of asking, bounded above: breakers rest in real time.
+            // The pace of asking, bounded above: breakers rest in real time. However long a round takes on a busy machine,
+            // cool-downs end as soon as the rests do.
             tokio::time::sleep(TICK).await;
+            let now = Instant::now();
+            self.proxy.advance(now - passed);
+            passed = now;
         }
     }
 }
