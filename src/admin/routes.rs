@@ -136,33 +136,36 @@ async fn status_json(State(shown): State<Shown>) -> impl IntoResponse {
     Json(shown.status.status())
 }
 
-/// Changes something, so it is asked for as JSON and told in words what it lacks.
+/// The content of a request that changes something: it has to come as JSON, or is told in words what it lacks.
+fn ordered(headers: &HeaderMap, content: Result<Bytes, BytesRejection>) -> Result<Bytes, Response> {
+    if !operations::is_json(headers) {
+        let detail = "send the order as JSON, with `Content-Type: application/json`";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(refuse(headers, status, detail.to_owned()));
+    }
+    content.map_err(|rejection| refuse(headers, rejection.status(), rejection.body_text()))
+}
+
+fn refuse(headers: &HeaderMap, status: StatusCode, detail: String) -> Response {
+    problem(&Problem::new(status).detail(detail), &Method::POST, headers)
+}
+
+/// Purges what is ordered.
 async fn purge(
     State(shown): State<Shown>,
     headers: HeaderMap,
     content: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let refuse = |status, detail: String| {
-        problem(
-            &Problem::new(status).detail(detail),
-            &Method::POST,
-            &headers,
-        )
-    };
-    if !operations::is_json(&headers) {
-        let detail = "send the order as JSON, with `Content-Type: application/json`";
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail.to_owned());
-    }
-    let content = match content {
+    let content = match ordered(&headers, content) {
         Ok(content) => content,
-        Err(rejection) => return refuse(rejection.status(), rejection.body_text()),
+        Err(refusal) => return refusal,
     };
     let (orders, is_list) = match operations::orders(&content) {
         Ok(orders) => orders,
-        Err(detail) => return refuse(StatusCode::BAD_REQUEST, detail),
+        Err(detail) => return refuse(&headers, StatusCode::BAD_REQUEST, detail),
     };
     match shown.operations.purge(orders).await {
-        Err(refused) => refuse(refused.status(), refused.to_string()),
+        Err(refused) => refuse(&headers, refused.status(), refused.to_string()),
         Ok(done) => match &done[..] {
             [one] if !is_list => Json(one).into_response(),
             all => Json(serde_json::json!({ "purges": all })).into_response(),
@@ -181,31 +184,20 @@ async fn list_breakers(State(shown): State<Shown>) -> impl IntoResponse {
     Json(serde_json::json!({ "breakers": shown.operations.breakers() }))
 }
 
-/// Changes something, as [`purge`] does, and is asked for in the same way.
+/// Moves a breaker as ordered.
 async fn move_breaker(
     State(shown): State<Shown>,
     headers: HeaderMap,
     content: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let refuse = |status, detail: String| {
-        problem(
-            &Problem::new(status).detail(detail),
-            &Method::POST,
-            &headers,
-        )
-    };
-    if !operations::is_json(&headers) {
-        let detail = "send the order as JSON, with `Content-Type: application/json`";
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail.to_owned());
-    }
-    let content = match content {
+    let content = match ordered(&headers, content) {
         Ok(content) => content,
-        Err(rejection) => return refuse(rejection.status(), rejection.body_text()),
+        Err(refusal) => return refusal,
     };
     let moved = breakers::order(&content).and_then(|order| shown.operations.move_breaker(order));
     match moved {
         Ok(breaker) => Json(breaker).into_response(),
-        Err(detail) => refuse(StatusCode::BAD_REQUEST, detail),
+        Err(detail) => refuse(&headers, StatusCode::BAD_REQUEST, detail),
     }
 }
 
