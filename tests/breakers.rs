@@ -242,7 +242,8 @@ async fn a_slow_route_is_judged_by_its_own_latency_budget() {
 async fn the_command_line_shows_breakers_and_moves_one() {
     let origin = origin().await;
     let folder = tempfile::tempdir().unwrap();
-    let toml = TOML.replace("{vendor}", origin.url());
+    let ports = "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n";
+    let toml = ports.to_owned() + &TOML.replace("{vendor}", origin.url());
     let proxy = Binary::serve(folder.path(), &toml).await;
     let admin = format!("http://{}", proxy.admin_addr());
     let run = |words: &[&str]| {
