@@ -9,6 +9,7 @@
 //! admission   places for what waits, shared fairly between routes; rates; what is over them is shed
 //! cache       fresh: answer. stale and allowed: answer, refresh behind. failure below: the last known good answer
 //!   store     memory tier over disk tier: only whole answers
+//! contract    mapped to what the site expects, and is it something the site can use?
 //! resilience  deadline, retry, breaker, bulkhead, quota, attempt
 //! upstream    which endpoint, pooled client, TLS, credentials
 //! ```
@@ -26,6 +27,7 @@ pub mod tunnel;
 pub mod admission;
 pub mod cache;
 pub mod store;
+pub mod contract;
 pub mod resilience;
 pub mod upstream;
 
