@@ -185,6 +185,7 @@ pub static STORE: TableKeys = TableKeys {
         key("purges_max", Count { min: 16, max: 10 * MILLION }, Is("65536"), "Purges remembered one by one; of more, the oldest half becomes one purge of everything stored before it."),
         key("tags_max", Count { min: 1, max: 10_000 }, Is("64"), "Tags kept per answer (of groups at least 32); an answer with more is matched by every purge of a tag or group."),
         key("tag_body_max", SIZE_OR_ZERO, Is("\"1 MiB\""), "Largest JSON body that `tag_paths` looks through; an answer with a larger one is matched by every purge of a tag or group."),
+        key("kept_bytes_max", SIZE, Is("\"4 MiB\""), "Largest file in the folder `contracts`, where what is known about the answers of a route outlives a restart; what is larger is not saved."),
     ],
 };
 

@@ -136,6 +136,8 @@ pub struct StoreConfig {
     pub tags_max: usize,
     /// Largest JSON body that is looked through for tags; a larger one is matched by every purge of a tag. Default: 1 MiB.
     pub tag_body_bytes_max: u64,
+    /// Largest file of what is known about a route's answers (`contracts/`); a larger one is not saved. Default: 4 MiB.
+    pub kept_bytes_max: u64,
 }
 
 /// `[log]`

@@ -9,12 +9,16 @@
 //!
 //! - An answer is judged once, when it is fetched; a hit never is.
 //! - What is judged is bounded in size, depth, number of values and time. What goes beyond is a breach, never a stall.
-//! - Pure: nothing here but the shell asks for the time, waits, or touches a disk.
+//! - Pure: nothing here but the shells (`kept`, `saver`, `ledger`) asks for the time, waits, or touches a disk.
 
 mod breach;
+mod kept;
 mod limits;
+mod saver;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
+    kept::Kept,
     limits::Limits,
+    saver::{SAVE_EVERY, Saved, Saver, WriteDown},
 };

@@ -99,6 +99,7 @@ pub(crate) fn config(path: &Path) -> StoreConfig {
         purges_max: 1_000,
         tags_max: 64,
         tag_body_bytes_max: 1 << 20,
+        kept_bytes_max: 4 << 20,
         variants_max: 64,
     }
 }

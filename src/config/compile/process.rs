@@ -106,6 +106,7 @@ pub(super) fn store(table: &Table<'_>) -> StoreConfig {
         purges_max: table.count("purges_max"),
         tags_max: table.count("tags_max"),
         tag_body_bytes_max: table.size("tag_body_max"),
+        kept_bytes_max: table.size("kept_bytes_max"),
     }
 }
 
