@@ -8,7 +8,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     observe::{Alerts, Metrics, TransactionLogger},
     resilience::{Events, UpstreamEvent},
     route::{RoutePattern, RouteTable},
-    stack::route_stack,
+    stack::{Common, route_stack},
     store::{Store, StoreError},
     tunnel::Tunnels,
     upstream::{Network, Upstream, UpstreamError},
@@ -147,7 +147,12 @@ impl App {
             clock.clone(),
             tasks.clone(),
         );
-        let table = mount(&config, &shared, &upstreams, &metrics);
+        let common = Common {
+            cache: Arc::clone(&shared),
+            metrics: metrics.clone(),
+            judges: Arc::new(Semaphore::new(config.server.judges_max)),
+        };
+        let table = mount(&config, &common, &upstreams);
         let front = Front::new(
             &config.server,
             table,
@@ -357,9 +362,8 @@ fn upstreams(
 
 fn mount(
     config: &Config,
-    shared: &Arc<cache::Shared>,
+    common: &Common,
     upstreams: &[Upstream],
-    metrics: &Metrics,
 ) -> RouteTable<Arc<crate::front::Mounted>> {
     RouteTable::new(config.routes.iter().map(|route| {
         let upstream = upstreams
@@ -368,7 +372,7 @@ fn mount(
             .expect("a compiled route leads to an upstream of its config");
         (
             RoutePattern::from(route),
-            route_stack(route, shared, upstream, metrics),
+            route_stack(route, common, upstream),
         )
     }))
 }

@@ -37,6 +37,8 @@ pub enum Cause {
     Status(StatusCode),
     /// A GraphQL answer with `errors`, or one that is no JSON, on a route that looks into them.
     GraphqlErrors,
+    /// A complete answer with this status that breaks the route's contract; the breach is the source.
+    Contract(StatusCode),
     /// All attempts together took longer than the route's `deadline`.
     Deadline,
     /// The circuit breaker is open: nothing was asked.
@@ -72,7 +74,7 @@ impl Cause {
             Self::BodyTimeout => "connection_read_timeout",
             Self::ResponseIncomplete => "http_response_incomplete",
             Self::Protocol => "http_protocol_error",
-            Self::Status(_) | Self::GraphqlErrors => return None,
+            Self::Status(_) | Self::GraphqlErrors | Self::Contract(_) => return None,
             Self::BreakerOpen | Self::Drill => "destination_unavailable",
             Self::BulkheadFull | Self::QuotaExhausted | Self::Overloaded => {
                 "connection_limit_reached"
@@ -98,6 +100,7 @@ impl Cause {
             Self::Protocol => "protocol",
             Self::Status(_) => "status",
             Self::GraphqlErrors => "graphql_errors",
+            Self::Contract(_) => "contract",
             Self::Deadline => "deadline",
             Self::BreakerOpen => "breaker_open",
             Self::BulkheadFull => "bulkhead_full",
@@ -178,6 +181,10 @@ struct Inner {
     sent: Sent,
     attempts: u32,
     one_endpoint: bool,
+    /// Asking again would bring the same.
+    stands: bool,
+    /// The upstream did its part.
+    excused: bool,
     retry_after: Option<Duration>,
     answer: Option<Arc<UpstreamAnswer>>,
     source: Option<SharedError>,
@@ -191,6 +198,8 @@ impl Failure {
             sent,
             attempts: 0,
             one_endpoint: false,
+            stands: false,
+            excused: false,
             retry_after: None,
             answer: None,
             source: None,
@@ -232,6 +241,20 @@ impl Failure {
     #[must_use]
     pub fn of_one_endpoint(mut self) -> Self {
         self.inner().one_endpoint = true;
+        self
+    }
+
+    /// Says that asking again would bring the same: no attempt follows.
+    #[must_use]
+    pub fn that_stands(mut self) -> Self {
+        self.inner().stands = true;
+        self
+    }
+
+    /// Says that this is no reason to leave the upstream alone: it answered, and in time.
+    #[must_use]
+    pub fn excused(mut self) -> Self {
+        self.inner().excused = true;
         self
     }
 
@@ -283,6 +306,11 @@ impl Failure {
         self.0.one_endpoint
     }
 
+    /// Whether it is no reason to leave the upstream alone, although it is one to answer with something else.
+    pub fn is_excused(&self) -> bool {
+        self.0.excused
+    }
+
     /// How long to stay away: the upstream's own `Retry-After` (capped), an open breaker's rest, or a second where this proxy
     /// itself is what is overloaded. Never invented for an upstream.
     pub fn retry_after(&self) -> Option<Duration> {
@@ -298,6 +326,7 @@ impl Failure {
     pub fn is_retryable(&self, method: &Method) -> bool {
         self.cause().is_upstream()
             && self.cause() != Cause::Deadline
+            && !self.0.stands
             && (self.sent() == Sent::Nothing || is_idempotent(method))
     }
 

@@ -3,33 +3,41 @@
 use std::sync::Arc;
 
 use http::header;
+use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::{
     cache::{self, Cache, FetchService},
     config::RouteConfig,
+    contract::ContractLayer,
     front::Mounted,
     http::{Request, forwarded::Forwarded, uri::AsWritten},
     observe::Metrics,
     upstream::Upstream,
 };
 
+/// What the stacks of all routes share.
+#[derive(Clone)]
+pub struct Common {
+    /// Of the caches.
+    pub cache: Arc<cache::Shared>,
+    /// All counters.
+    pub metrics: Metrics,
+    /// Verdicts on large answers at once (`server.judges_max`).
+    pub judges: Arc<Semaphore>,
+}
+
 /// One route: its cache over its fetch stack, and its counters.
-pub fn route_stack(
-    route: &Arc<RouteConfig>,
-    shared: &Arc<cache::Shared>,
-    upstream: &Upstream,
-    metrics: &Metrics,
-) -> Arc<Mounted> {
-    let metrics = metrics.route(&route.name);
+pub fn route_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -> Arc<Mounted> {
+    let metrics = common.metrics.route(&route.name);
     Arc::new(Mounted {
         route: Arc::clone(route),
         // Fresh: answered here. Stale: answered here, refreshed below. Failure below: stale again.
         cache: Cache::counted(
             Arc::clone(route),
-            Arc::clone(shared),
-            fetch_stack(route, upstream),
+            Arc::clone(&common.cache),
+            fetch_stack(route, common, upstream),
             // Above the breaker, but not blind: whoever has a copy does not wait for a probe.
             upstream.outlook_of(&route.name),
             metrics.clone(),
@@ -39,7 +47,7 @@ pub fn route_stack(
 }
 
 /// Everything below the cache. From here down every error is a [`crate::failure::Failure`].
-fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
+fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -> FetchService {
     let rewritten = Arc::clone(route);
     BoxCloneSyncService::new(
         ServiceBuilder::new()
@@ -65,6 +73,9 @@ fn fetch_stack(route: &Arc<RouteConfig>, upstream: &Upstream) -> FetchService {
             // Inside retry: every attempt counts, and a breaker that opens ends the attempts. The route's own, where it has
             // one, and the upstream's in one layer: what one of them refuses takes nothing of the other.
             .layer(upstream.breaker_layer_of(&route.name))
+            // Inside both, so that a breach can be asked about again and can count; outside the bulkhead, so that no slot waits
+            // for a verdict.
+            .layer(ContractLayer::new(route.contract.as_ref(), &common.judges))
             // Inside the breaker: one that is open spends nothing.
             .layer(upstream.bulkhead_layer())
             // The innermost gate: a slot of the bulkhead comes back when this one refuses, but a request taken from the

@@ -137,6 +137,7 @@ impl RouteCache {
             awaited: true,
             priority: priority(stale_copy),
             whole_bytes_max: None,
+            unseen_before_whole: false,
             hold_back: None,
             deadline: self.route.deadline,
             attempt_timeout: self.route.attempt_timeout,

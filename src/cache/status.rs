@@ -142,7 +142,9 @@ pub(super) fn append_proxy_status(headers: &mut HeaderMap, failure: &Failure) {
     let mut member = "larder".to_owned();
     // Writing into a string cannot fail.
     let _ = match (failure.cause(), failure.cause().proxy_status_error()) {
-        (Cause::Status(status), _) => write!(member, "; received-status={}", status.as_u16()),
+        (Cause::Status(status) | Cause::Contract(status), _) => {
+            write!(member, "; received-status={}", status.as_u16())
+        }
         (Cause::GraphqlErrors, _) => member.write_str("; received-status=200"),
         (_, Some(error)) => write!(member, "; error={error}"),
         (_, None) => Ok(()),

@@ -142,6 +142,7 @@ pub static SERVER: TableKeys = TableKeys {
         key("tunnels_max", Count { min: 1, max: MILLION }, Is("1024"), "Upgraded connections (`upgrade` of a route) at once; more are answered 503."),
         key("fetches_max", Count { min: 1, max: MILLION }, Is("4096"), "Fetches from upstreams at once, over all routes; more are answered from the store or 503."),
         key("requests_max", Count { min: 1, max: MILLION }, Means("three quarters of `connections_max`"), "Requests at once that wait for an upstream, over all routes, those that wait for another's fetch included; more are answered from the store or 503. What the store answers does not count."),
+        key("judges_max", Count { min: 1, max: 1024 }, Means("one per core"), "Answers over 64 KiB that are judged by contracts at once, each on a thread of its own; more wait for their turn."),
         key("reserved_percent", Count { min: 0, max: 100 }, Is("50"), "Share of `requests_max` and of `fetches_max` that is kept for the routes, in equal parts by upstream and then by route; the rest is for whoever comes first. `0` keeps nothing for anybody."),
         key("bodies_max", SIZE, Is("\"512 MiB\""), "Bytes of bodies held at once over all requests: read whole, read along, or content that is asked by. When they are used up, bodies are streamed without being held or stored, and a stored copy answers where there is one."),
         key("client_connections_max", Count { min: 1, max: MILLION }, Means("no limit but `connections_max`"), "Connections at once of one client address (IPv6: of one /64); more are closed at once. `trusted_proxies` are exempt."),
@@ -450,10 +451,27 @@ pub static ROUTE: TableKeys = TableKeys {
         key("no_vary_search", Flag, Is("false"), "Whether a stored answer may answer other queries that its `No-Vary-Search` calls equivalent."),
         key("cache_post", Flag, Is("false"), "POST only reads here, as QUERY does: its answers are stored by content (JSON: whatever the order of members), it is tried again as a GET would be, and it invalidates nothing."),
         key("graphql", Flag, Is("false"), "A GraphQL endpoint: an answer 200 with `errors`, partial data or not, is a failure; with `cache_post`, only documents of queries alone are answered by content, and mutations are passed on."),
+        key("contract", Table(&CONTRACT), Means("none"), "What an answer must look like for the site to use it."),
         key("content_max", SIZE, Is("\"64 KiB\""), "Longest content of a QUERY, or of such a POST, that is answered by content; longer ones are passed on."),
         key("tags", List("tags"), Is("[]"), "What its answers can be purged by, beside URL and route; may hold parameters of the path: `[\"price\", \"sku:{sku}\"]`."),
         key("tag_fields", List("field names"), Is("[\"Surrogate-Key\", \"Cache-Tag\"]"), "Response fields whose members are tags too: `Surrogate-Key` and `xkey` separated by spaces, others by commas."),
         key("tag_paths", Other("`{ prefix = \"JSONPath\" }`"), Is("{}"), "Values in a JSON body that are tags too: `{ sku = \"$.items[*].sku\" }` gives `sku:VALUE` (with `\"\"` as prefix: `VALUE`)."),
+    ],
+};
+
+/// `contract` of a route.
+#[rustfmt::skip] // one row per key
+pub static CONTRACT: TableKeys = TableKeys {
+    heading: "[route.contract]",
+    about: "What an answer must look like for the site to use it. Judged are whole answers 2xx to requests that only read; a breach is a failure like any other: the last good answer is served instead, and without one 502 with the route's `message`.",
+    keys: &[
+        key("mode", Word(&["off", "observe", "enforce"]), Is("\"enforce\""), "What a breach does: nothing; it is counted, told and kept as a sample, and the answer served; or it is a failure, too."),
+        key("retry", Flag, Is("false"), "Whether a breach is asked about again, within the retry budget."),
+        key("breaker", Flag, Is("false"), "Whether a breach counts as a failure for the breakers."),
+        key("body_max", SIZE, Is("\"8 MiB\""), "Longest content that is judged, decoded and mapped too; an answer beyond this or one of the next three is a breach of kind `too_complex`."),
+        key("depth_max", Count { min: 1, max: 1_000 }, Is("64"), "Objects and arrays inside each other."),
+        key("values_max", Count { min: 1, max: 100 * MILLION }, Is("500000"), "Values in a document: members, elements and the document itself."),
+        key("time_max", PERIOD, Is("\"1s\""), "Time from an answer's last byte to the verdict."),
     ],
 };
 
@@ -508,7 +526,7 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 22] = [
+pub static TABLES: [&TableKeys; 23] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -527,6 +545,7 @@ pub static TABLES: [&TableKeys; 22] = [
     &POLICY,
     &ROUTE,
     &HEDGE,
+    &CONTRACT,
     &ROUTE_KEY,
     &HEADERS,
     &FALLBACK,

@@ -18,7 +18,7 @@ use super::{
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},
 };
-use crate::http::fetch::Priority;
+use crate::{contract::Contract, http::fetch::Priority};
 
 /// Everything a running proxy is made from.
 #[derive(Clone, Debug)]
@@ -71,6 +71,8 @@ pub struct ServerConfig {
     /// Requests at once that wait for an upstream; more are shed. Default: three quarters of `connections_max`, so that a
     /// quarter of the connections is left for what the store answers.
     pub requests_max: usize,
+    /// Answers over 64 KiB that are judged at once, each on a thread of its own. Default: one per core.
+    pub judges_max: usize,
     /// Share of `requests_max` and `fetches_max` that is kept for the routes in equal parts, 0 to 100. Default: 50.
     pub reserved_percent: u32,
     /// Bytes of bodies held at once. Default: 512 MiB.
@@ -636,6 +638,8 @@ pub struct RouteConfig {
     pub cache_post: bool,
     /// Answers are GraphQL's, and ones with `errors` are failures. Default: false.
     pub graphql: bool,
+    /// What its answers must be like. Default: anything.
+    pub contract: Option<Arc<Contract>>,
     /// Longest content of a request that is answered by content. Default: 64 KiB.
     pub content_bytes_max: u64,
     /// What its answers can be purged by.

@@ -12,13 +12,19 @@
 //! - Pure: nothing here but the shells (`kept`, `saver`, `ledger`) asks for the time, waits, or touches a disk.
 
 mod breach;
+mod compiled;
+mod judge;
 mod kept;
+mod layer;
 mod limits;
 mod saver;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
+    compiled::{Contract, Mode},
+    judge::Good,
     kept::Kept,
+    layer::ContractLayer,
     limits::Limits,
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
 };

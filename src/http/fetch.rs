@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, response::Parts};
+use http::{HeaderName, HeaderValue, response::Parts};
 
 use crate::{clock::Timestamp, failure::Cause};
 
@@ -53,6 +53,9 @@ pub struct FetchContext {
     pub priority: Priority,
     /// `Some`: a body of up to this many bytes is read whole inside the attempt. `None`: it is streamed.
     pub whole_bytes_max: Option<u64>,
+    /// A body that there is no room to hold (`bodies_max`) is a failure of ours, not streamed: it has to be judged before
+    /// anybody sees it.
+    pub unseen_before_whole: bool,
     /// `Some`: a body that has not ended this long after its head is streamed all the same. `None`: it is waited for.
     pub hold_back: Option<Duration>,
     /// One budget of time over all attempts, to the head (or to the end of a body that is read whole).
@@ -72,6 +75,7 @@ impl Default for FetchContext {
             awaited: true,
             priority: Priority::default(),
             whole_bytes_max: None,
+            unseen_before_whole: false,
             hold_back: None,
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(5),
@@ -91,6 +95,12 @@ impl WholeIf {
     /// Reads whole where `predicate` holds (the response can be stored, say); streams at once where not.
     pub fn new(predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(predicate))
+    }
+
+    /// Whole where either asks for it.
+    #[must_use]
+    pub fn or(self, other: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self::new(move |head| self.holds(head) || other(head))
     }
 
     /// Whether a response with this head is read whole.
@@ -132,6 +142,20 @@ impl Judge {
         judging.await.unwrap_or(Some(Cause::Internal))
     }
 }
+
+/// The stored answer that a fetch would renew, whole: what a new one is compared with. A request extension, inserted by the
+/// cache where there is one.
+#[derive(Clone, Debug)]
+pub struct LastGood {
+    /// Its content, as it is stored.
+    pub body: Bytes,
+    /// Its `Content-Encoding`.
+    pub encoding: Option<HeaderValue>,
+}
+
+/// The contract under which a response was found good, by its fingerprint; never 0. A response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JudgedGood(pub u64);
 
 /// How an upstream fares, as far as whoever decides about asking it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

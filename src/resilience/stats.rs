@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The words of [`Cause::as_str`], one counter each.
-const CAUSES: [&str; 21] = [
+const CAUSES: [&str; 22] = [
     "dns",
     "connect_refused",
     "connect_timeout",
@@ -22,6 +22,7 @@ const CAUSES: [&str; 21] = [
     "protocol",
     "status",
     "graphql_errors",
+    "contract",
     "deadline",
     "breaker_open",
     "bulkhead_full",

@@ -135,7 +135,9 @@ fn outcome(failure: &Failure) -> Outcome {
             Outcome::Unreachable
         }
         // It answers. That it was asked too much, or cannot do what was asked, is no matter of this endpoint.
-        Cause::Status(StatusCode::TOO_MANY_REQUESTS) | Cause::GraphqlErrors => Outcome::Well,
+        Cause::Status(StatusCode::TOO_MANY_REQUESTS)
+        | Cause::GraphqlErrors
+        | Cause::Contract(_) => Outcome::Well,
         Cause::Status(status) if !status.is_server_error() => Outcome::Well,
         cause if cause.is_upstream() => Outcome::Failed,
         _ => Outcome::Unknown,

@@ -1,5 +1,6 @@
 //! From tables to the model: every value read, checked, resolved; then the checks that look at several tables at once.
 
+mod contract;
 mod headers;
 mod limits;
 mod policy;

@@ -173,6 +173,7 @@ fn compile(
     });
     let hedge = table.optional_table("hedge");
     let hedge = hedge.map(|table| self::hedge(&table));
+    let contract = super::contract::contract(table);
     let upstream = upstream?;
     if upstream.retry.attempt_min >= deadline && upstream.retry.retries_max > 0 {
         let message = "leaves no time for a retry: `retry.attempt_min` of its upstream is as long";
@@ -215,6 +216,7 @@ fn compile(
         no_vary_search: table.flag("no_vary_search"),
         cache_post,
         graphql: table.flag("graphql"),
+        contract,
         content_bytes_max: table.size("content_max"),
         tags,
         written: table.written(),

@@ -137,8 +137,8 @@ pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Failure>>
 struct Wishes {
     method: Method,
     whole_bytes_max: Option<u64>,
-    /// A copy stands behind.
-    stale_copy: bool,
+    /// There is something better than a body that nobody keeps: a copy, or an answer that says why.
+    has_better: bool,
     bodies: Bodies,
     whole_if: Option<WholeIf>,
     judge: Option<Judge>,
@@ -172,7 +172,7 @@ impl Wishes {
         Self {
             method: request.method().clone(),
             whole_bytes_max: context.and_then(|wish| wish.whole_bytes_max),
-            stale_copy: context.is_some_and(|wish| wish.stale_copy),
+            has_better: context.is_some_and(|wish| wish.stale_copy || wish.unseen_before_whole),
             bodies: extensions.get().cloned().unwrap_or_default(),
             whole_if: extensions.get().cloned(),
             judge: extensions.get().copied(),
@@ -281,8 +281,7 @@ impl AttemptLayer {
                         }
                         return whole(head, read.bytes, read.trailers, wishes).await;
                     }
-                    // What is stored is better than a body that nobody keeps.
-                    Read::NoRoom(_) if wishes.stale_copy => {
+                    Read::NoRoom(_) if wishes.has_better => {
                         return Err(Failure::new(Cause::Overloaded, Sent::MayHaveActed));
                     }
                     Read::NoRoom(body) => body,

@@ -153,12 +153,16 @@ fn outcome(
         Ok(_) => Outcome::Success { slow: is_slow },
         // Ejection deals with that; the upstream is not to be left alone for it.
         Err(failure) if failure.is_of_one_endpoint() => Outcome::Unknown,
+        // What it said was of no use, but it said it.
+        Err(failure) if failure.is_excused() => Outcome::Success { slow: is_slow },
         Err(failure) if failure.cause().is_upstream() => Outcome::Failure {
             slow: is_slow || hung(failure.cause()),
             // A run of these may be one client's doing; their share in the window is not.
             run: !matches!(
                 failure.cause(),
-                Cause::Status(StatusCode::TOO_MANY_REQUESTS) | Cause::GraphqlErrors
+                Cause::Status(StatusCode::TOO_MANY_REQUESTS)
+                    | Cause::GraphqlErrors
+                    | Cause::Contract(_)
             ),
             retry_after: failure
                 .retry_after()

@@ -1,0 +1,39 @@
+//! `[route.contract]` as it is used: everything compiled, once.
+
+use super::Limits;
+
+/// What a breach means for the one who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Counted, told and kept as a sample; the answer is served all the same.
+    Observe,
+    /// A failure: the last good answer is served instead.
+    #[default]
+    Enforce,
+}
+
+impl Mode {
+    /// The word for it in the config and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What an answer of a route must be like. Made at start, shared by all its answers.
+#[derive(Debug, Default)]
+pub struct Contract {
+    /// Default: enforce.
+    pub mode: Mode,
+    /// How much of an answer is judged.
+    pub limits: Limits,
+    /// A breach is asked about again, within the retry budget. Default: false.
+    pub retry: bool,
+    /// A breach counts as a failure for the breakers. Default: false.
+    pub breaker: bool,
+    /// By what an answer is judged, as a number: the same as long as the terms are. 0 where a stored answer need not meet
+    /// any: they are not enforced.
+    pub fingerprint: u64,
+}

@@ -1,0 +1,261 @@
+//! The contract as a layer: asks for what can be judged, has it judged, and answers with what is good or with a failure.
+//!
+//! `breaker -> [contract] -> bulkhead -> quota -> verdict -> attempt`
+//!
+//! Inside retry and breaker, so that a breach can be asked about again and can count, where the route says so; outside the
+//! bulkhead, so that nobody waits for a verdict with a slot in hand.
+//!
+//! # Invariants
+//!
+//! - What is judged was read whole by the attempt. An answer that cannot be (too large, a stream without end) is a breach.
+//! - The content of a breach goes nowhere but into the ledger's sample: the failure does not carry it.
+//! - Larger content is judged on a thread of its own, within `time_max`; how many at once is bounded.
+//! - What only the cache could judge (a part, a head, a 304, an error) passes.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use http::{HeaderMap, Method, StatusCode, header, response::Parts};
+use tokio::sync::Semaphore;
+use tower::{Layer, Service};
+
+use super::{
+    Breach, Contract, Kind, Mode,
+    judge::{Good, too_large},
+};
+use crate::{
+    failure::{Cause, Failure, Sent},
+    http::{
+        Body, Request, Response,
+        fetch::{Attempts, FetchContext, JudgedGood, LastGood, Reads, WholeIf},
+        method::is_safe,
+        upgrade::Upgrade,
+    },
+};
+
+/// Larger content is judged on a thread of its own.
+const AT_ONCE_BYTES: usize = 64 << 10;
+
+/// The contract of one route.
+#[derive(Clone, Debug)]
+pub struct ContractLayer(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    contract: Arc<Contract>,
+    /// Verdicts at once that have a thread of their own.
+    threads: Arc<Semaphore>,
+}
+
+impl ContractLayer {
+    /// Judges by `contract`, with as many threads at once as `threads` has permits; passes everything where there is none.
+    pub fn new(contract: Option<&Arc<Contract>>, threads: &Arc<Semaphore>) -> Self {
+        Self(contract.map(|contract| {
+            Arc::new(Shared {
+                contract: Arc::clone(contract),
+                threads: Arc::clone(threads),
+            })
+        }))
+    }
+}
+
+impl<S> Layer<S> for ContractLayer {
+    type Service = Judged<S>;
+
+    fn layer(&self, inner: S) -> Judged<S> {
+        Judged {
+            inner,
+            shared: self.0.clone(),
+        }
+    }
+}
+
+/// Lets through what is good.
+#[derive(Clone, Debug)]
+pub struct Judged<S> {
+    inner: S,
+    /// `None` where the route has no contract.
+    shared: Option<Arc<Shared>>,
+}
+
+type BoxFuture = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
+
+impl<S> Service<Request> for Judged<S>
+where
+    S: Service<Request, Response = Response, Error = Failure>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Failure;
+    /// Boxed only where there is something to judge.
+    type Future = Either<S::Future, BoxFuture>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let shared = self.shared.as_ref().filter(|_| only_reads(&request));
+        let Some(shared) = shared.map(Arc::clone) else {
+            return Either::Left(self.inner.call(request));
+        };
+        let asked = Asked::prepare(&mut request, &shared.contract);
+        let answer = self.inner.call(request);
+        Either::Right(Box::pin(async move {
+            let response = answer.await?;
+            shared.conclude(response, asked).await
+        }))
+    }
+}
+
+/// What a request that writes brought about has happened, whatever the answer looks like.
+fn only_reads(request: &Request) -> bool {
+    let extensions = request.extensions();
+    (is_safe(request.method()) || extensions.get::<Reads>().is_some())
+        && extensions.get::<Upgrade>().is_none()
+}
+
+// --- The way down ---
+
+/// What is remembered of a request until its answer comes.
+struct Asked {
+    method: Method,
+    last_good: Option<LastGood>,
+}
+
+impl Asked {
+    /// Asks for an answer that can be judged: whole, and readable.
+    fn prepare(request: &mut Request, contract: &Arc<Contract>) -> Self {
+        let asked = Self {
+            method: request.method().clone(),
+            last_good: request.extensions_mut().remove(),
+        };
+        // A part cannot be judged. Whoever asked for one gets it of the whole, or the whole (RFC 9110 14.2).
+        let headers = request.headers_mut();
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
+        let extensions = request.extensions_mut();
+        let mut context = extensions
+            .get::<FetchContext>()
+            .copied()
+            .unwrap_or_default();
+        let wished = context.whole_bytes_max.unwrap_or_default();
+        context.whole_bytes_max = Some(wished.max(contract.limits.body_bytes_max));
+        if contract.mode == Mode::Enforce {
+            context.hold_back = None;
+            context.unseen_before_whole = true;
+        }
+        extensions.insert(context);
+        let judged = asked.method != Method::HEAD;
+        // Without a wish of the cache's nothing else is worth reading whole.
+        let wished = extensions.remove::<WholeIf>();
+        let wished = wished.unwrap_or_else(|| WholeIf::new(|_| false));
+        extensions.insert(wished.or(move |head| judged && is_judged(head)));
+        asked
+    }
+}
+
+/// An answer that means what it says: errors and redirections have content of another kind.
+fn is_judged(head: &Parts) -> bool {
+    head.status.is_success()
+        && !matches!(
+            head.status,
+            // RFC 9110 15.3.5, 15.3.6: without content, whatever their fields say.
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT
+        )
+}
+
+// --- The way up ---
+
+impl Shared {
+    async fn conclude(&self, response: Response, asked: Asked) -> Result<Response, Failure> {
+        let (mut head, body) = response.into_parts();
+        if asked.method == Method::HEAD || !is_judged(&head) {
+            return Ok(Response::from_parts(head, body));
+        }
+        let verdict = match body.bytes() {
+            _ if head.status == StatusCode::PARTIAL_CONTENT => Err(Breach::new(
+                Kind::Encoding,
+                "part",
+                "the answer is a part, where the whole was asked for",
+            )),
+            Some(bytes) => self.judge(&head.headers, bytes, asked.last_good).await,
+            None => Err(too_large(self.contract.limits.body_bytes_max)),
+        };
+        match verdict {
+            Ok(good) => {
+                if self.contract.fingerprint != 0 {
+                    head.extensions
+                        .insert(JudgedGood(self.contract.fingerprint));
+                }
+                Ok(with_content(head, body, good))
+            }
+            Err(breach) => match self.contract.mode {
+                Mode::Observe => Ok(Response::from_parts(head, body)),
+                Mode::Enforce => Err(self.failure(&head, breach)),
+            },
+        }
+    }
+
+    /// At once where that is quick.
+    async fn judge(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+        last_good: Option<LastGood>,
+    ) -> Result<Good, Breach> {
+        let contract = &self.contract;
+        if body.len() <= AT_ONCE_BYTES {
+            return contract.judge(headers, &body, last_good.as_ref());
+        }
+        // Nobody closes it; whoever waits here is bounded by the request's deadline.
+        let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
+        let (contract, headers) = (Arc::clone(contract), headers.clone());
+        let judging = tokio::task::spawn_blocking(move || {
+            // One that goes on after `time_max` still has its thread.
+            let _permit = permit;
+            contract.judge(&headers, &body, last_good.as_ref())
+        });
+        let time_max = self.contract.limits.time_max;
+        match tokio::time::timeout(time_max, judging).await {
+            Ok(Ok(verdict)) => verdict,
+            // A verdict that panicked is no acquittal.
+            Ok(Err(_)) => Err(Breach::new(
+                Kind::TooComplex,
+                "defect",
+                "judging it failed here: please report this answer",
+            )),
+            Err(_) => {
+                let message = format!("judging it takes longer than `time_max`, {time_max:?}");
+                Err(Breach::new(Kind::TooComplex, "time_max", message))
+            }
+        }
+    }
+
+    fn failure(&self, head: &Parts, breach: Breach) -> Failure {
+        let attempts = head.extensions.get::<Attempts>();
+        let mut failure = Failure::new(Cause::Contract(head.status), Sent::MayHaveActed)
+            .with_attempts(attempts.map_or(1, |attempts| attempts.0))
+            .with_source(breach);
+        if !self.contract.retry {
+            failure = failure.that_stands();
+        }
+        if !self.contract.breaker {
+            failure = failure.excused();
+        }
+        failure
+    }
+}
+
+/// The answer with the content it has now.
+fn with_content(head: Parts, body: Body, good: Good) -> Response {
+    match good.rewritten {
+        None => Response::from_parts(head, body),
+        Some(bytes) => Response::from_parts(head, Body::full(bytes)),
+    }
+}
