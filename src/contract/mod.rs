@@ -13,18 +13,25 @@
 
 mod breach;
 mod compiled;
+mod episode;
 mod judge;
 mod kept;
 mod layer;
+mod ledger;
 mod limits;
+mod redact;
+mod sample;
 mod saver;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
     compiled::{Contract, Mode},
+    episode::{Episode, Visitors},
     judge::Good,
     kept::Kept,
     layer::ContractLayer,
+    ledger::{BadRecords, Ledger, LedgerSnapshot, Reporting},
     limits::Limits,
+    sample::{Answer, Sample, SampleViolation},
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
 };

@@ -49,6 +49,8 @@ struct Shared {
 struct State {
     sources: BTreeMap<Arc<str>, Source>,
     is_marked: bool,
+    /// Gathers no longer.
+    is_urgent: bool,
     is_closing: bool,
     /// Set with the first source; ends when the thread does.
     ended: Option<oneshot::Receiver<()>>,
@@ -143,6 +145,8 @@ impl Saver {
                 "the thread that saves what is known about answers does not end and is left behind"
             );
         }
+        // They know the saver, as it knows them.
+        self.0.state().sources.clear();
     }
 }
 
@@ -171,6 +175,20 @@ impl Saved {
             shared.state().is_marked = true;
             shared.changed.notify_all();
         }
+    }
+}
+
+impl Saved {
+    /// Says that the state has changed in a way that is not to be lost: it is saved at once.
+    pub fn mark_urgent(&self) {
+        let Some((is_dirty, shared)) = &self.0 else {
+            return;
+        };
+        is_dirty.store(true, Ordering::Release);
+        let mut state = shared.state();
+        state.is_marked = true;
+        state.is_urgent = true;
+        shared.changed.notify_all();
     }
 }
 
@@ -204,7 +222,7 @@ impl Shared {
             state = unpoisoned(self.changed.wait(state));
         }
         let until = Instant::now() + self.every;
-        while !state.is_closing {
+        while !state.is_closing && !state.is_urgent {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -213,6 +231,7 @@ impl Shared {
             state = unpoisoned(waited).0;
         }
         state.is_marked = false;
+        state.is_urgent = false;
         state.is_closing
     }
 
@@ -335,6 +354,21 @@ mod tests {
         marked.mark();
         saver.close(LONG).await;
         assert!(saver.load("a").is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_urgent_does_not_wait_for_what_is_gathered() {
+        let dir = tempfile::tempdir().unwrap();
+        let saver = saver(dir.path(), LONG);
+        let (_, write_down) = counted();
+        let marked = saver.source("a", write_down);
+        let until = Instant::now() + LONG / 2;
+        marked.mark_urgent();
+        while saver.load("a").is_none() {
+            assert!(Instant::now() < until, "it waits");
+            tokio::task::yield_now().await;
+        }
+        saver.close(LONG).await;
     }
 
     #[tokio::test]
