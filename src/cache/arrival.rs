@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, response};
+use http::{Extensions, HeaderMap, StatusCode, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout_at;
 
@@ -20,6 +20,7 @@ use super::{
     fetched::{Brought, Fetched, Reply, Streaming},
     freshness::Facts,
     graphql,
+    judgement::Judgement,
     key::{kept_path_and_query, variant_key},
     purge::Labels,
     range::{self, Part},
@@ -29,7 +30,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    http::{Body, bodies::Held},
+    http::{
+        Body,
+        bodies::Held,
+        fetch::{JudgedGood, MappedBy},
+    },
     store::Key,
 };
 
@@ -61,6 +66,7 @@ impl Arrival {
         let trailers = trailers.filter(|_| !is_part);
         let stored = StoredResponse {
             aside: Aside::of(&self.head.extensions, trailers),
+            judgement: judgement(&self.head.extensions),
             status: self.head.status,
             headers: with_places(&self.head.headers),
             body,
@@ -88,6 +94,13 @@ impl Arrival {
         });
         combined.unwrap_or(stored)
     }
+}
+
+/// What the layers below found out about it.
+pub(super) fn judgement(head: &Extensions) -> Judgement {
+    let good_under = head.get().map_or(0, |JudgedGood(contract)| *contract);
+    let mapped_by = head.get().map_or(0, |MappedBy(mapping)| *mapping);
+    Judgement::new(good_under, mapped_by)
 }
 
 /// A body in memory of its own: a piece of a read buffer would keep all of the buffer. Larger ones were put together

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::{
     content::Content,
     entry::{StoredResponse, without_places},
-    fetch::{Behind, Fetch},
+    fetch::{Behind, Fetch, response_in},
     freshness::Facts,
     graphql,
     pass::add_via,
@@ -24,11 +24,11 @@ use super::{
     validate,
 };
 use crate::{
-    config::Policy,
+    config::RouteConfig,
     failure::{Cause, Failure, Sent},
     http::{
         Body, Request, Response,
-        fetch::{Reads, WholeIf},
+        fetch::{LastGood, Reads, WholeIf},
         forwarded::Forwarded,
         interim::Interim,
         uri::AsWritten,
@@ -61,15 +61,22 @@ pub(super) enum Asked<'s> {
 /// What to ask where this is stored: a copy, or a part that does not answer the request. `ranged`: the client's `Range`
 /// goes along.
 pub(super) fn question<'s>(
-    policy: &Policy,
+    route: &RouteConfig,
     method: &Method,
     ranged: bool,
     copy: Option<&'s StoredResponse>,
     part: Option<&'s StoredResponse>,
 ) -> Question<'s> {
+    let policy = &route.policy;
+    let mapped_by = route
+        .contract
+        .as_ref()
+        .map_or(0, |contract| contract.mapping);
     match (copy, part) {
         // To a POST a condition is no question but an order (RFC 9110 13.2.1: 412).
         _ if *method == Method::POST => Question::Unconditional,
+        // A 304 would confirm what the content was before it was mapped.
+        (Some(copy), _) if copy.judgement.mapped_by() != mapped_by => Question::Unconditional,
         (Some(copy), _) => Question::Whether(copy),
         (None, Some(part)) if !ranged && range::can_be_completed(part) => Question::Rest(part),
         _ if ranged => Question::AsAsked,
@@ -85,8 +92,13 @@ impl Fetch {
         copy: Option<&'s StoredResponse>,
         part: Option<&'s StoredResponse>,
     ) -> Question<'s> {
-        let policy = &self.cache.route.policy;
-        question(policy, &self.parts.method, self.ranged, copy, part)
+        question(
+            &self.cache.route,
+            &self.parts.method,
+            self.ranged,
+            copy,
+            part,
+        )
     }
 
     /// Asks. An answer that is none to the question (a 304 that speaks of something else, a part that does not fit) is
@@ -168,6 +180,9 @@ impl Fetch {
             request.extensions_mut().insert(graphql::JUDGE);
         }
         request.extensions_mut().insert(context);
+        if let Some(last_good) = self.last_good() {
+            request.extensions_mut().insert(last_good);
+        }
         request.extensions_mut().insert(cache.shared.bodies.clone());
         if content.is_some() {
             request.extensions_mut().insert(Reads);
@@ -188,6 +203,16 @@ impl Fetch {
             request.extensions_mut().insert(written.clone());
         }
         cache.below.clone().oneshot(request).await
+    }
+
+    /// What a new answer is compared with, where the route compares.
+    fn last_good(&self) -> Option<LastGood> {
+        self.cache.route.contract.as_ref()?;
+        let stored = response_in(self.copy.as_ref()?)?;
+        (stored.status.is_success() && stored.part.is_none()).then(|| LastGood {
+            body: stored.body.clone(),
+            encoding: stored.headers.get(header::CONTENT_ENCODING).cloned(),
+        })
     }
 
     /// A body is read whole if it can be stored: everything else streams at once.

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    aside::Aside, freshness::Facts, purge::Labels, range::Part, status::CACHE_STATUS,
-    vary::Variants,
+    aside::Aside, freshness::Facts, judgement::Judgement, purge::Labels, range::Part,
+    status::CACHE_STATUS, vary::Variants,
 };
 use crate::{
     clock::Timestamp,
@@ -19,7 +19,9 @@ use crate::{
 };
 
 /// Leads every meta record; raised when the shape of [`Meta`] changes, or what follows it.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+/// The same without [`Judged`] at its end: such records have not been judged.
+const FORMAT_WITHOUT_JUDGED: u8 = 2;
 /// The same without [`Added`] after it: such records are read as known by nothing, so that every purge by a label matches
 /// them.
 const FORMAT_WITHOUT_ADDED: u8 = 1;
@@ -72,6 +74,8 @@ pub struct StoredResponse {
     pub labels: Labels,
     /// Reason phrase and trailers of its own.
     pub aside: Option<Box<Aside>>,
+    /// How it stands under the contract of its route.
+    pub judgement: Judgement,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +104,13 @@ struct Added {
     failing: bool,
     part: Option<Part>,
     aside: Option<Box<Aside>>,
+}
+
+/// What follows [`Added`], since format 3.
+#[derive(Default, Serialize, Deserialize)]
+struct Judged {
+    good_under: u64,
+    mapped_by: u64,
 }
 
 impl Added {
@@ -180,6 +191,13 @@ impl StoredResponse {
         }
     }
 
+    fn judged(&self) -> Judged {
+        Judged {
+            good_under: self.judgement.good_under(),
+            mapped_by: self.judgement.mapped_by(),
+        }
+    }
+
     /// The field that 304 answers and conditional requests compare (RFC 9110 8.8.3).
     pub fn etag(&self) -> Option<&HeaderValue> {
         self.headers.get(header::ETAG)
@@ -220,9 +238,9 @@ impl Record for Entry {
         };
         let encoded = postcard::to_extend(&meta, vec![FORMAT]);
         let encoded = match self {
-            Self::Response(stored) => {
-                encoded.and_then(|meta| postcard::to_extend(&stored.added(), meta))
-            }
+            Self::Response(stored) => encoded
+                .and_then(|meta| postcard::to_extend(&stored.added(), meta))
+                .and_then(|meta| postcard::to_extend(&stored.judged(), meta)),
             Self::Variants { .. } => encoded,
         };
         // Serialising owned values into memory has no way to fail; an empty record would be a miss when read.
@@ -239,7 +257,9 @@ impl Record for Entry {
 
     fn decode(meta: &[u8], body: Bytes) -> Result<Self, DecodeError> {
         let (format, meta) = match meta.split_first() {
-            Some((&format @ (FORMAT | FORMAT_WITHOUT_ADDED), meta)) => (format, meta),
+            Some((&format @ (FORMAT | FORMAT_WITHOUT_JUDGED | FORMAT_WITHOUT_ADDED), meta)) => {
+                (format, meta)
+            }
             Some(_) => return Err(DecodeError::new("written in another format")),
             None => return Err(DecodeError::new("empty record")),
         };
@@ -257,9 +277,17 @@ impl Record for Entry {
                 dead_at,
             } => {
                 let headers = decode_headers(headers)?;
-                let added = match format {
-                    FORMAT_WITHOUT_ADDED => Added::before(),
-                    _ => postcard::from_bytes(added).map_err(malformed)?,
+                let (added, judged) = match format {
+                    FORMAT_WITHOUT_ADDED => (Added::before(), Judged::default()),
+                    FORMAT_WITHOUT_JUDGED => {
+                        let added = postcard::from_bytes(added).map_err(malformed)?;
+                        (added, Judged::default())
+                    }
+                    _ => {
+                        let (added, judged) =
+                            postcard::take_from_bytes::<Added>(added).map_err(malformed)?;
+                        (added, postcard::from_bytes(judged).map_err(malformed)?)
+                    }
                 };
                 let status =
                     StatusCode::from_u16(status).map_err(|_| DecodeError::new("no such status"))?;
@@ -278,6 +306,7 @@ impl Record for Entry {
                     dead_at,
                     labels: added.labels,
                     aside: added.aside,
+                    judgement: Judgement::new(judged.good_under, judged.mapped_by),
                 }))
             }
         }
@@ -343,6 +372,7 @@ mod tests {
                     dead_at: Timestamp::NEVER,
                     labels,
                     aside: odd.then(|| Aside::of(&reason, Some(&headers))).flatten(),
+                    judgement: Judgement::new(secs.into(), u64::from(odd)),
                 }
             })
     }
@@ -395,7 +425,8 @@ mod tests {
         #[test]
         fn a_record_from_before_labels_is_read_as_known_by_nothing(stored in any_response()) {
             let facts = Facts { failing: false, ..stored.facts };
-            let stored = StoredResponse { facts, part: None, aside: None, ..stored };
+            let judgement = Judgement::default();
+            let stored = StoredResponse { facts, part: None, aside: None, judgement, ..stored };
             let mut meta = vec![FORMAT_WITHOUT_ADDED];
             meta.extend(postcard::to_stdvec(&stored.meta()).unwrap());
             let Entry::Response(read) = Entry::decode(&meta, stored.body.clone()).unwrap() else {
@@ -403,14 +434,28 @@ mod tests {
             };
             prop_assert_eq!((read.labels.epoch, read.labels.overflow), (0, true));
             prop_assert_eq!(StoredResponse { labels: stored.labels.clone(), ..read }, stored.clone());
-            meta[0] = FORMAT;
+            meta[0] = FORMAT_WITHOUT_JUDGED;
             prop_assert!(Entry::decode(&meta, stored.body).is_err(), "labels are missing");
+        }
+
+        #[test]
+        fn a_record_from_before_contracts_is_read_as_not_judged(stored in any_response()) {
+            let mut meta = vec![FORMAT_WITHOUT_JUDGED];
+            meta.extend(postcard::to_stdvec(&stored.meta()).unwrap());
+            meta.extend(postcard::to_stdvec(&stored.added()).unwrap());
+            let Entry::Response(read) = Entry::decode(&meta, stored.body.clone()).unwrap() else {
+                panic!("a response was read as variants");
+            };
+            prop_assert_eq!(&read.judgement, &Judgement::default());
+            prop_assert_eq!(StoredResponse { judgement: stored.judgement.clone(), ..read }, stored.clone());
+            meta[0] = FORMAT;
+            prop_assert!(Entry::decode(&meta, stored.body).is_err(), "the verdict is missing");
         }
 
         #[test]
         fn decoding_never_panics(meta: Vec<u8>) {
             let _ = Entry::decode(&meta, Bytes::new());
-            for format in [FORMAT, FORMAT_WITHOUT_ADDED] {
+            for format in [FORMAT, FORMAT_WITHOUT_JUDGED, FORMAT_WITHOUT_ADDED] {
                 let _ = Entry::decode(&[&[format], &meta[..]].concat(), Bytes::new());
             }
         }

@@ -27,6 +27,7 @@ use super::{
     fetched::{Brought, Fetched, Own, Reply, Stored},
     freshness::Facts,
     graphql,
+    judgement::Judgement,
     key::kept_path_and_query,
     lookup::Found,
     marks::Rest,
@@ -56,7 +57,7 @@ pub(super) struct Fetch {
     pub(super) parts: Parts,
     pub(super) primary: Key,
     pub(super) key: Key,
-    copy: Option<Arc<Entry>>,
+    pub(super) copy: Option<Arc<Entry>>,
     pub(super) copy_is_usable: bool,
     /// A stored part that does not answer the request, to be completed or put together with what comes.
     pub(super) part: Option<Arc<Entry>>,
@@ -522,6 +523,7 @@ impl Fetch {
                 facts,
                 labels: Labels::unknown(),
                 aside: Aside::of(&answer.extensions, None),
+                judgement: Judgement::default(),
             };
             stored.labels = self.labels(&stored).await;
             let key = self.storage_key(&vary);

@@ -14,6 +14,7 @@ use super::{
     entry::{Entry, StoredResponse},
     freshness::{Facts, State},
     invalidate::named_targets,
+    judgement::Judgement,
     purge::{self, Labels},
     query,
     range::{self, Cut, Part},
@@ -73,6 +74,7 @@ fn stored(headers: HeaderMap, part: Option<Part>) -> StoredResponse {
         dead_at: Timestamp::NEVER,
         labels: Labels::default(),
         aside: None,
+        judgement: Judgement::default(),
     }
 }
 

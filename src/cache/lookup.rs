@@ -9,7 +9,9 @@ use super::{
     control::RequestDirectives,
     doubt::doubtful,
     entry::{Entry, StoredResponse},
+    fetch::response_in,
     freshness::{State, Verdict},
+    judgement::Standing,
     purge::{Mode, purged},
     status::Forward,
     storable::may_answer,
@@ -99,11 +101,23 @@ impl RouteCache {
     ) -> Option<Found> {
         let entry = self.shared.store.cached(primary)?;
         let Entry::Variants { variants, .. } = &*entry else {
-            return Some(self.judged(*primary, entry, method, headers));
+            return self.judged_at_once(*primary, entry, method, headers);
         };
         let key = variants.select(primary, headers)?;
         let entry = self.shared.store.cached(&key)?;
-        matches!(*entry, Entry::Response(_)).then(|| self.judged(key, entry, method, headers))
+        self.judged_at_once(key, entry, method, headers)
+    }
+
+    fn judged_at_once(
+        &self,
+        key: Key,
+        entry: Arc<Entry>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Option<Found> {
+        let stored = response_in(&entry)?;
+        let is_known = stored.standing(self.route.contract.as_ref()) != Standing::Unknown;
+        is_known.then(|| self.judged(key, entry, method, headers))
     }
 
     /// From memory or disk, within the store's own bound.
@@ -128,6 +142,7 @@ impl RouteCache {
         let Some(entry) = self.read(primary, reading).await else {
             return Found::nothing(*primary, false);
         };
+        self.judge_stored(&entry).await;
         let Entry::Variants { variants, .. } = &*entry else {
             return self.judged_by(*primary, &entry, method, headers, reading);
         };
@@ -139,6 +154,7 @@ impl RouteCache {
         };
         match self.read(&key, reading).await {
             Some(entry) if matches!(*entry, Entry::Response(_)) => {
+                self.judge_stored(&entry).await;
                 self.judged_by(key, &entry, method, headers, reading)
             }
             _ => Found::nothing(key, true),
@@ -179,6 +195,9 @@ impl RouteCache {
         };
         if !may_answer(&self.route, request, &stored.facts) {
             return Found::nothing(key, true);
+        }
+        if stored.standing(self.route.contract.as_ref()) != Standing::Good {
+            return Found::nothing(key, false);
         }
         let mode = self
             .shared

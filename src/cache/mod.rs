@@ -34,6 +34,7 @@ mod freshness;
 pub(crate) mod fuzzing;
 mod graphql;
 mod invalidate;
+mod judgement;
 mod key;
 mod label;
 mod lookout;

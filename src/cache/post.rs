@@ -49,8 +49,9 @@ impl StandIn {
         let is_keyed = query::sent(&route.key.query, parts.uri.query()).as_deref()
             == parts.uri.query()
             && (route.key.cookies.is_none() || !parts.headers.contains_key(header::COOKIE));
-        // What is passed on is not judged, so a mutation that failed in part could not be told.
-        if parts.method != Method::POST || !takes_get || !is_keyed || route.graphql {
+        // What is passed on is not judged: neither a mutation that failed in part could be told, nor a breach of contract.
+        let judges = route.graphql || route.contract.is_some();
+        if parts.method != Method::POST || !takes_get || !is_keyed || judges {
             return None;
         }
         let mut get = parts.clone();

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     entry::StoredResponse,
     freshness::{Facts, date},
+    judgement::Judgement,
 };
 /// More ranges than any reader of documents or media asks for at once. A request for more gets the whole (RFC 9110 14.2
 /// lets a server ignore `Range`; 17.15 asks it to where requests are egregious).
@@ -440,6 +441,7 @@ pub(super) fn combined(older: &StoredResponse, newer: &StoredResponse) -> Option
         part,
         facts,
         aside: None,
+        judgement: Judgement::default(),
         ..newer.clone()
     })
 }

@@ -32,6 +32,7 @@ fn stored(status: u16, lines: &[(&'static str, &str)], body: &'static str) -> St
         dead_at: Timestamp::NEVER,
         labels: Labels::default(),
         aside: None,
+        judgement: Judgement::default(),
     }
 }
 

@@ -210,6 +210,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::cache::judgement::Judgement;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -233,6 +234,7 @@ mod tests {
             dead_at: Timestamp::NEVER,
             labels: crate::cache::Labels::default(),
             aside: None,
+            judgement: Judgement::default(),
         }
     }
 

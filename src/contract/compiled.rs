@@ -36,4 +36,6 @@ pub struct Contract {
     /// By what an answer is judged, as a number: the same as long as the terms are. 0 where a stored answer need not meet
     /// any: they are not enforced.
     pub fingerprint: u64,
+    /// By what content is rewritten on its way to the site, as a number; 0 where it stays as it came.
+    pub mapping: u64,
 }

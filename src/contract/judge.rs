@@ -32,6 +32,11 @@ impl Contract {
         Ok(Good::default())
     }
 
+    /// Whether stored content, mapped already, under these fields meets the terms that speak of one answer alone.
+    pub fn is_met_by(&self, headers: &HeaderMap, body: &Bytes) -> bool {
+        self.judge(headers, body, None).is_ok()
+    }
+
     fn check_size(&self, body: &Bytes) -> Result<(), Breach> {
         if body.len() as u64 <= self.limits.body_bytes_max {
             return Ok(());

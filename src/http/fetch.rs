@@ -157,6 +157,10 @@ pub struct LastGood {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JudgedGood(pub u64);
 
+/// The mapping that the content of a response came by, by its fingerprint; never 0. A response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedBy(pub u64);
+
 /// How an upstream fares, as far as whoever decides about asking it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {

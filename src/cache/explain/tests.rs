@@ -10,6 +10,7 @@ use crate::{
     cache::{
         Alone, Facts, Labels, StoredResponse,
         control::RequestDirectives,
+        judgement::Judgement,
         lookup::Found,
         plan::{InVain, Prospects},
         purge::Mode,
@@ -85,6 +86,7 @@ impl Case {
                 body: Bytes::from_static(b"{}"),
                 part: None,
                 aside: None,
+                judgement: Judgement::default(),
                 url: "/x".into(),
                 request_time: received,
                 facts,

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::{
-    cache::{entry::Entry, freshness::Facts},
+    cache::{entry::Entry, freshness::Facts, judgement::Judgement},
     clock::Timestamp,
     config::{self, FixedEnv},
     store::{Key, Store},
@@ -32,6 +32,7 @@ async fn issue(purges: &Purges, what: What, mode: Mode) -> Number {
 fn stored(tag: &str, epoch: Number) -> StoredResponse {
     StoredResponse {
         aside: None,
+        judgement: Judgement::default(),
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"body"),

@@ -31,6 +31,7 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
             (Some(Mode::Enforce), Some(item)) => fingerprint(&item),
             _ => 0,
         },
+        mapping: 0,
     };
     (written.is_some() && mode.is_some()).then(|| Arc::new(contract))
 }
