@@ -213,6 +213,8 @@ pub static UPSTREAM: TableKeys = TableKeys {
         key("endpoints", Table(&ENDPOINT), Required, "Where it is, a list: `https://api.vendor.example`, with a base path if it has one, or a table with its `priority`; all of one scheme."),
         key("owner", Text, Means("nobody"), "Who is called when it breaks."),
         key("runbook", Text, Means("none"), "What they read then: a path or a URL."),
+        key("review_by", Other("a day: `2027-01-31`"), Means("never"), "When somebody was to look at this integration again; warned about when past, at start, by `larder check`, and as an alert once a day."),
+        key("api_version", Table(&API_VERSION), Means("none"), "The version of its API that the site is built for. Routes may have their own."),
         key("host", Text, Means("the endpoint's own"), "The `Host` it sees: a name, or `\"preserve\"` for what the client sent (which is then part of the key)."),
         key("connect_timeout", PERIOD, Is("\"1s\""), "Looking up the name where it is not known yet, TCP and TLS handshake together."),
         key("attempt_timeout", PERIOD, Is("\"5s\""), "One attempt: connection, head and, where it is read whole, body. A route may set its own."),
@@ -248,6 +250,20 @@ pub static ENDPOINT: TableKeys = TableKeys {
     keys: &[
         key("url", Text, Required, "`https://api.vendor.example`, with a base path if it has one."),
         key("priority", Count { min: 0, max: 100 }, Is("0"), "Its group: 0 is primary; a later one stands by, and is asked while all endpoints of the groups before it are left out."),
+    ],
+};
+
+/// `api_version` of an upstream or a route.
+#[rustfmt::skip] // one row per key
+pub static API_VERSION: TableKeys = TableKeys {
+    heading: "api_version = { … }",
+    about: "The pinned version of a vendor's API: by `header` and `value`, or by a segment of the `path`. Where the vendor says that it answers as another one, an alert says so, once per version; answers are served as before.",
+    keys: &[
+        key("header", Text, Means("none: `path` pins it"), "Field that names the version in requests."),
+        key("value", Text, Means("none"), "The version, as that field has it; needed beside `header`."),
+        key("send", Flag, Is("true"), "Whether that field is sent with every request, in place of what a client sent; `false` where the vendor knows the version from the account."),
+        key("path", Text, Means("none: `header` pins it"), "Segment of the path that names the version, such as `\"v2\"`; in an endpoint's URL, or in the path or `rewrite` of the routes."),
+        key("answer", Text, Means("`header`"), "Field of answers that names the version they are of, or several of them; `2` pins every `2.x`."),
     ],
 };
 
@@ -436,6 +452,7 @@ pub static ROUTE: TableKeys = TableKeys {
         key("breaker", Table(&BREAKER), Means("none of its own"), "When it leaves its upstream alone, beside the upstream's own breaker; `{}` is one with all defaults."),
         key("key", Table(&ROUTE_KEY), Means("all defaults"), "What tells answers apart, beside method and path."),
         key("strip_prefix", Text, Means("nothing is stripped"), "Leading literal segments taken away on the way to the upstream: `\"/api\"`."),
+        key("api_version", Table(&API_VERSION), Means("the upstream's"), "The version of the vendor's API that this route is built for."),
         key("rewrite", Text, Means("the path as it came"), "The path for the upstream, from the route's parameters: `\"/v2/items/{sku}\"`."),
         key("upgrade", List("protocol names"), Is("[]"), "Protocols a client may switch to on this route (`\"websocket\"`): such a request goes past the cache, and what follows its 101 is copied both ways. HTTP/1.1 only, towards clients and upstream."),
         key("upgrade_idle_timeout", PERIOD, Is("\"1h\""), "An upgraded connection on which nothing passes for this long is closed; a shutdown closes it at once."),
@@ -534,6 +551,7 @@ pub static TABLES: [&TableKeys; 23] = [
     &LOG,
     &UPSTREAM,
     &ENDPOINT,
+    &API_VERSION,
     &CREDENTIAL,
     &BREAKER,
     &RETRY,

@@ -32,6 +32,7 @@ use self::{
     reader::{Context, Table},
     report::Findings,
 };
+use crate::clock::{Clock, Timestamp};
 pub use document::{Document, DocumentError};
 pub use model::*;
 pub use network::{Network, NetworkError};
@@ -55,6 +56,9 @@ pub trait Env {
 
     /// Cores this process may use; at least 1.
     fn cores(&self) -> usize;
+
+    /// The time, for days that are past (`review_by`).
+    fn now(&self) -> Timestamp;
 }
 
 /// The real machine.
@@ -73,6 +77,10 @@ impl Env for SystemEnv {
     fn cores(&self) -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
+
+    fn now(&self) -> Timestamp {
+        Clock::System.now()
+    }
 }
 
 /// A made-up machine for tests: these variables and files, one core.
@@ -82,6 +90,8 @@ pub struct FixedEnv {
     pub vars: HashMap<String, String>,
     /// Files by path, as the config's folder and its text join.
     pub files: HashMap<PathBuf, Vec<u8>>,
+    /// The time; by default long ago, so that no day is past.
+    pub now: Timestamp,
 }
 
 impl Env for FixedEnv {
@@ -96,6 +106,10 @@ impl Env for FixedEnv {
 
     fn cores(&self) -> usize {
         1
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
     }
 }
 

@@ -188,6 +188,10 @@ pub struct UpstreamConfig {
     pub owner: Option<String>,
     /// What they read then.
     pub runbook: Option<String>,
+    /// When somebody was to look at this integration again.
+    pub review_by: Option<jiff::civil::Date>,
+    /// The version of its API that the site is built for.
+    pub api_version: Option<Arc<ApiVersion>>,
     /// The `Host` it sees. Default: the endpoint's own.
     pub host: UpstreamHost,
     /// TCP and TLS handshake together. Default: 1s.
@@ -240,6 +244,52 @@ pub struct UpstreamConfig {
     pub written: Written,
 }
 
+/// `upstream.api_version`, `route.api_version`: the version of a vendor's API that the site is built for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiVersion {
+    /// How it is pinned.
+    pub pin: PinnedVersion,
+    /// The field by which answers name their version. Default: the field that pins it.
+    pub answer: Option<HeaderName>,
+}
+
+/// How a version is pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinnedVersion {
+    /// By a field of requests.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// The version: visible ASCII.
+        value: HeaderValue,
+        /// It is sent with every request. Default: true.
+        send: bool,
+    },
+    /// By a segment of the path, which the endpoints' URLs or the routes have.
+    Path {
+        /// The segment.
+        segment: Box<str>,
+    },
+}
+
+impl ApiVersion {
+    /// The version as it is written.
+    pub fn text(&self) -> &str {
+        match &self.pin {
+            PinnedVersion::Header { value, .. } => value.to_str().unwrap_or_default(),
+            PinnedVersion::Path { segment } => segment,
+        }
+    }
+
+    /// The field to send, where it is pinned by one that is sent.
+    pub fn sent(&self) -> Option<(&HeaderName, &HeaderValue)> {
+        match &self.pin {
+            PinnedVersion::Header { name, value, send } => send.then_some((name, value)),
+            PinnedVersion::Path { .. } => None,
+        }
+    }
+}
+
 /// One address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
@@ -278,6 +328,8 @@ pub struct Credential {
     pub header: HeaderName,
     /// Whole field value, prefix included.
     pub value: SecretString,
+    /// Where the secret comes from, for those who may know that: "environment variable `TOKEN`".
+    pub source: Box<str>,
 }
 
 /// `upstream.breaker`, `route.breaker`
@@ -610,6 +662,8 @@ pub struct RouteConfig {
     pub key: KeyConfig,
     /// How the path is changed on its way to the upstream.
     pub rewrite: PathRewrite,
+    /// The version of the vendor's API that it is built for. Default: the upstream's.
+    pub api_version: Option<Arc<ApiVersion>>,
     /// Protocols a client may switch to: `name` or `name/version`. Default: none.
     pub upgrade: Vec<Box<str>>,
     /// An upgraded connection that is silent for this long is closed. Default: 1h.

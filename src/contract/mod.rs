@@ -22,6 +22,7 @@ mod limits;
 mod redact;
 mod sample;
 mod saver;
+pub mod version;
 
 pub use self::{
     breach::{Breach, Kind, Violation},

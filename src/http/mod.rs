@@ -8,6 +8,7 @@ pub mod forwarded;
 pub mod hop;
 pub mod idempotency;
 pub mod interim;
+pub mod link;
 pub mod max_forwards;
 pub mod method;
 pub mod problem;

@@ -37,6 +37,8 @@ pub(crate) fn config(endpoints: &[&str]) -> UpstreamConfig {
             .collect(),
         owner: None,
         runbook: None,
+        review_by: None,
+        api_version: None,
         host: UpstreamHost::Endpoint,
         connect_timeout: Duration::from_secs(1),
         attempt_timeout: Duration::from_secs(5),
@@ -327,6 +329,7 @@ async fn a_request_is_aimed_at_the_endpoint_and_carries_nothing_of_the_connectio
     config.credentials = vec![Credential {
         header: header::AUTHORIZATION,
         value: "Bearer s3cret".to_owned().into(),
+        source: "file `token`".into(),
     }];
     let mut request = request("/prices/1?currency=EUR");
     for (name, value) in [

@@ -61,6 +61,7 @@ mod tests {
         Credential {
             header: AUTHORIZATION,
             value: value.to_owned().into(),
+            source: "file `token`".into(),
         }
     }
 

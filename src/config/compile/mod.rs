@@ -9,6 +9,7 @@ mod route;
 mod sibling;
 mod tags;
 mod upstream;
+mod version;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -30,6 +31,7 @@ pub(super) fn compile(cx: &Context<'_>, root: &Table<'_>) -> Config {
     let dev = dev(&root.table("dev"), &upstreams);
     check_addresses(root, &server, admin.as_ref());
     if !cx.findings.has_errors() {
+        version::check(root, &upstreams, &routes);
         warn_unused(root, &upstreams, &routes);
     }
     Config {

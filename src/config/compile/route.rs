@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::{
     headers, process::rate_limit, report_unknown_name, sibling, tags,
-    upstream::breaker as breaker_of,
+    upstream::breaker as breaker_of, version,
 };
 use crate::{
     config::{
@@ -150,6 +150,7 @@ fn compile(
     let own_slow_after = own_slow_after.map(|breaker| breaker.duration("slow_after"));
     let breaker = breaker.map(|table| breaker_of(&table));
     let rewrite = rewrite(table, draft.path.as_ref());
+    let api_version = version::of_route(table, draft.path.as_ref(), &rewrite, upstream.as_deref());
     let request_headers = headers::edits(&table.table("request_headers"));
     let response_headers = headers::edits(&table.table("response_headers"));
     let fallback = table.optional_table("fallback");
@@ -197,6 +198,7 @@ fn compile(
         breaker,
         key,
         rewrite,
+        api_version: api_version.or_else(|| upstream.api_version.clone()),
         upgrade,
         upgrade_idle_timeout,
         forwarded: match table.word("forwarded") {

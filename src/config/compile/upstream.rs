@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::{
     headers::{check_editable, header_name},
-    limits,
+    limits, version,
 };
 use crate::config::{
     BreakerConfig, Credential, EjectionConfig, EndpointConfig, HealthConfig, RetryConfig,
@@ -42,6 +42,8 @@ fn upstream(name: &str, table: &Table<'_>) -> UpstreamConfig {
         endpoints,
         owner: table.text("owner"),
         runbook: table.text("runbook"),
+        review_by: version::review_by(table),
+        api_version: version::read(table).map(Arc::new),
         host: table.read("host", host).unwrap_or(UpstreamHost::Endpoint),
         connect_timeout: table.duration("connect_timeout"),
         attempt_timeout: table.duration("attempt_timeout"),
@@ -273,7 +275,19 @@ fn credential(table: &Table<'_>) -> Option<Credential> {
     Some(Credential {
         header: header?,
         value: SecretString::from(whole),
+        source: secret_source(table).into(),
     })
+}
+
+/// Where a secret comes from, never what it is.
+fn secret_source(table: &Table<'_>) -> String {
+    let source = table.pairs("value").into_iter().next();
+    let place = source.map(|(source, _, item)| (source, values::line(item.value)));
+    match place {
+        Some(("env", Ok(name))) => format!("environment variable `{name}`"),
+        Some(("file", Ok(path))) => format!("file `{path}`"),
+        _ => String::new(),
+    }
 }
 
 // --- resilience ---
