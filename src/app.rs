@@ -17,6 +17,7 @@ use crate::{
     cache::{self, Purges},
     clock::Clock,
     config::Config,
+    contract::{Kept, SAVE_EVERY, Saver, version::Versions},
     front::Front,
     listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
     observe::{Alerts, Metrics, TransactionLogger},
@@ -25,13 +26,14 @@ use crate::{
     stack::{Common, route_stack},
     store::{Store, StoreError},
     tunnel::Tunnels,
-    upstream::{Network, Upstream, UpstreamError},
+    upstream::{Network, Upkeep, Upstream, UpstreamError},
 };
 
 mod breakers;
 mod endpoints;
 mod operations;
 mod report;
+mod versions;
 
 use report::{Report, Sampled};
 
@@ -77,6 +79,7 @@ pub struct App {
     front: Front,
     store: Store<cache::Entry>,
     purges: Arc<Purges>,
+    saver: Saver,
     tasks: TaskTracker,
     report: Arc<Report>,
     metrics: Metrics,
@@ -136,6 +139,8 @@ impl App {
         let metrics = Metrics::new();
         let store = open_store(&config, &clock, &alerts).await?;
         let purges = Arc::new(open_purges(&config, &clock, &alerts).await?);
+        let saver = saver(&config, &alerts);
+        let versions = open_versions(&saver, &clock, &alerts).await;
         let upstreams = upstreams(&config, network, &clock, &alerts)?;
         let tasks = TaskTracker::new();
         let shutdown = Shutdown::new();
@@ -150,6 +155,7 @@ impl App {
         let common = Common {
             cache: Arc::clone(&shared),
             metrics: metrics.clone(),
+            versions: versions.clone(),
             judges: Arc::new(Semaphore::new(config.server.judges_max)),
         };
         let table = mount(&config, &common, &upstreams);
@@ -169,6 +175,7 @@ impl App {
             metrics: metrics.clone(),
             listener: listener.stats(),
             cache: Arc::clone(&shared),
+            versions,
             front: front.clone(),
             shutdown: shutdown.clone(),
             started: Instant::now(),
@@ -184,6 +191,7 @@ impl App {
             front,
             store,
             purges,
+            saver,
             tasks,
             report,
             metrics,
@@ -232,9 +240,11 @@ impl App {
         &self.store
     }
 
-    /// Health checks and lookups of names, until the shutdown begins.
+    /// Health checks, lookups of names, and a look at dates that come nearer, until the shutdown begins.
     fn begin_upkeep(&self) {
-        for upkeep in self.report.upstreams.iter().flat_map(Upstream::upkeep) {
+        let reminding: Upkeep = Box::pin(versions::remind(Arc::clone(&self.report)));
+        let upkeep = self.report.upstreams.iter().flat_map(Upstream::upkeep);
+        for upkeep in upkeep.chain([reminding]) {
             let shutdown = self.shutdown.clone();
             self.tasks.spawn(async move {
                 tokio::select! {
@@ -274,6 +284,7 @@ impl App {
                 "fetches were still under way when drain_for had passed"
             );
         }
+        self.saver.close(self.config.store.stall_after).await;
         self.store.close(self.config.store.stall_after).await;
         self.purges.close(self.config.store.stall_after).await;
         admin_shutdown.begin();
@@ -336,6 +347,25 @@ async fn open_purges(
         .await
         .expect("reading a log of purges does not panic");
     opened.map_err(StartError::PurgeLog)
+}
+
+/// What is known of answers outlives a restart beside the store.
+fn saver(config: &Config, alerts: &Alerts) -> Saver {
+    let store = &config.store;
+    let folder = store.path.as_ref().map(|folder| folder.join("contracts"));
+    let kept = Kept::open(folder, store.kept_bytes_max, alerts.clone());
+    Saver::start(kept, SAVE_EVERY)
+}
+
+/// Reading what was kept blocks.
+async fn open_versions(saver: &Saver, clock: &Clock, alerts: &Alerts) -> Versions {
+    let (saver, clock, alerts) = (saver.clone(), clock.clone(), alerts.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        Versions::open(clock, &saver, move |event| versions::tell(&alerts, event))
+    });
+    opening
+        .await
+        .expect("reading what was kept does not panic: it is checked first")
 }
 
 fn upstreams(

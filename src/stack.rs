@@ -10,7 +10,10 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use crate::{
     cache::{self, Cache, FetchService},
     config::RouteConfig,
-    contract::ContractLayer,
+    contract::{
+        ContractLayer,
+        version::{Versions, pin},
+    },
     front::Mounted,
     http::{Request, forwarded::Forwarded, uri::AsWritten},
     observe::Metrics,
@@ -24,6 +27,8 @@ pub struct Common {
     pub cache: Arc<cache::Shared>,
     /// All counters.
     pub metrics: Metrics,
+    /// What vendors announced.
+    pub versions: Versions,
     /// Verdicts on large answers at once (`server.judges_max`).
     pub judges: Arc<Semaphore>,
 }
@@ -48,13 +53,15 @@ pub fn route_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstrea
 
 /// Everything below the cache. From here down every error is a [`crate::failure::Failure`].
 fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -> FetchService {
-    let rewritten = Arc::clone(route);
+    let (rewritten, pinned) = (Arc::clone(route), route.api_version.clone());
     BoxCloneSyncService::new(
         ServiceBuilder::new()
             // Below the cache, so that keys and invalidation speak of what clients ask for.
             .map_request(move |request| rewrite(&rewritten, request))
             // Below the cache too: what tells of one client is no part of what others share.
             .map_request(tell_of_client)
+            // And what is the same for all of them: the version of the vendor's API that this route is built for.
+            .map_request(move |request| pin::send(pinned.as_deref(), request))
             // Whatever prints a request from here on prints these as "Sensitive".
             .layer(SetSensitiveRequestHeadersLayer::new([
                 header::AUTHORIZATION,
@@ -87,6 +94,7 @@ fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -
             .layer(upstream.attempt_layer())
             // Below the attempt, which keeps of a failing answer only what fits: every head is heard here.
             .map_response(upstream.quota().ears())
+            .map_response(common.versions.ears(route))
             .service(upstream.balance()),
     )
 }

@@ -1,7 +1,7 @@
 //! Admin: what operators and their tools read, on an address of its own.
 //!
 //! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`, `/api/v1/breakers`,
-//! `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
+//! `/api/v1/versions`, `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
 //!
 //! # Invariants
 //!
@@ -16,6 +16,7 @@ mod guard;
 mod operations;
 mod routes;
 pub mod status;
+mod versions;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -30,6 +31,8 @@ pub use status::{
     AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteStatus, Status, StatusSource,
     StoreStatus, UpstreamStatus,
 };
+
+pub use versions::{DeprecationStatus, LinkStatus, MismatchStatus, SunsetStatus, VersionStatus};
 
 use crate::{
     config::AdminConfig,

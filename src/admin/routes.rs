@@ -64,6 +64,7 @@ pub(super) fn router(
         .route("/api/v1/purge", post(purge))
         .route("/api/v1/purges", get(purges))
         .route("/api/v1/breakers", get(list_breakers).post(move_breaker))
+        .route("/api/v1/versions", get(versions))
         .route("/api/v1/explain", get(explain))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
@@ -184,6 +185,11 @@ async fn list_breakers(State(shown): State<Shown>) -> impl IntoResponse {
     Json(serde_json::json!({ "breakers": shown.operations.breakers() }))
 }
 
+/// What vendors announced, and the versions that are pinned.
+async fn versions(State(shown): State<Shown>) -> impl IntoResponse {
+    Json(serde_json::json!({ "versions": shown.status.versions() }))
+}
+
 /// Moves a breaker as ordered.
 async fn move_breaker(
     State(shown): State<Shown>,
@@ -228,7 +234,7 @@ async fn explain(
 async fn not_found(method: Method, headers: HeaderMap) -> Response {
     let nothing = Problem::new(StatusCode::NOT_FOUND)
         .detail(
-        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/purges, /api/v1/breakers and, by POST, /api/v1/purge and /api/v1/breakers",
+        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/versions, /api/v1/purges, /api/v1/breakers and, by POST, /api/v1/purge and /api/v1/breakers",
     );
     problem(&nothing, &method, &headers)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::versions::VersionStatus;
 use crate::{clock::Timestamp, observe::RaisedAlert};
 
 /// Where the admin listener reads what it shows; implemented by whoever owns everything.
@@ -16,6 +17,12 @@ pub trait StatusSource: Send + Sync + 'static {
     /// # Errors
     /// The reasons why not, each a phrase: "starting", "draining".
     fn readiness(&self) -> Result<(), Vec<String>>;
+
+    /// The versions of the routes of which there is something to say, in the order of the config.
+    fn versions(&self) -> Vec<VersionStatus> {
+        let routes = self.status().routes.into_iter();
+        routes.filter_map(|route| route.version).collect()
+    }
 }
 
 /// The state of the process.
@@ -55,6 +62,9 @@ pub struct RouteStatus {
     /// What its own breaker lets through, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerState>,
+    /// Which version it is built for and what its vendor announced; absent where there is neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionStatus>,
 }
 
 /// One upstream.
@@ -70,6 +80,12 @@ pub struct UpstreamStatus {
     pub owner: Option<String>,
     /// What they read then.
     pub runbook: Option<String>,
+    /// When somebody was to look at it again, as `2027-01-31`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<String>,
+    /// Since how many days that is past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review_overdue_days: Option<u64>,
     /// What its breaker lets through.
     pub breaker: BreakerState,
     /// Requests with it now.

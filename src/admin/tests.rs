@@ -29,6 +29,8 @@ impl StatusSource for Fixed {
                 }],
                 owner: Some("Vendor desk".to_owned()),
                 runbook: None,
+                review_by: None,
+                review_overdue_days: None,
                 breaker: BreakerState::HalfOpen,
                 in_flight: 1,
                 in_flight_limit: 64,

@@ -12,6 +12,7 @@ use crate::{
     cache,
     clock::Clock,
     config::{Config, UpstreamConfig},
+    contract::version::{Versions, review},
     front::Front,
     listener::{ListenerStats, Shutdown},
     observe::{Alerts, Metrics, Samples, Source},
@@ -29,6 +30,7 @@ pub(super) struct Report {
     pub(super) metrics: Metrics,
     pub(super) listener: Arc<ListenerStats>,
     pub(super) cache: Arc<cache::Shared>,
+    pub(super) versions: Versions,
     pub(super) front: Front,
     pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
@@ -42,7 +44,11 @@ impl StatusSource for Report {
             uptime_seconds: self.started.elapsed().as_secs(),
             draining: self.shutdown.has_begun(),
             routes: self.routes(),
-            upstreams: self.upstreams.iter().map(upstream_status).collect(),
+            upstreams: self
+                .upstreams
+                .iter()
+                .map(|upstream| self.upstream_status(upstream))
+                .collect(),
             store: self.store_status(),
             admission: self.admission_status(),
             alerts: self.alerts.recent(),
@@ -80,6 +86,7 @@ impl Report {
             policy: route.policy.name.to_string(),
             requests: requests(&route.name),
             breaker: self.route_breaker(&route.name).map(breaker_state),
+            version: self.version_status(route),
         };
         self.config.routes.iter().map(status).collect()
     }
@@ -123,6 +130,18 @@ impl Report {
     }
 }
 
+impl Report {
+    fn upstream_status(&self, upstream: &Upstream) -> UpstreamStatus {
+        let review_by = upstream.config().review_by;
+        UpstreamStatus {
+            review_by: review_by.map(|day| day.to_string()),
+            review_overdue_days: review_by
+                .and_then(|day| review::overdue_days(day, self.clock.now())),
+            ..upstream_status(upstream)
+        }
+    }
+}
+
 fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
     let (config, now) = (upstream.config(), upstream.snapshot());
     let failed = now.stats.failures.iter().filter(|(_, count)| *count > 0);
@@ -136,6 +155,8 @@ fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
         endpoint_states: endpoint_states(config, &now.endpoints),
         owner: config.owner.clone(),
         runbook: config.runbook.clone(),
+        review_by: None,
+        review_overdue_days: None,
         breaker: breaker_state(now.breaker.phase),
         in_flight: now.bulkhead.in_flight as u64,
         in_flight_limit: now.bulkhead.limit as u64,
@@ -184,6 +205,7 @@ impl Report {
         for upstream in &self.upstreams {
             sample_upstream(upstream, samples);
         }
+        self.sample_versions(samples);
         self.sample_store(samples);
         self.sample_purges(samples);
         self.cache.admission().sample(samples);

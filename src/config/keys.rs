@@ -543,7 +543,7 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 23] = [
+pub static TABLES: [&TableKeys; 24] = [
     &ROOT,
     &SERVER,
     &ADMIN,

@@ -5,12 +5,13 @@
 use std::{pin::Pin, sync::Arc};
 
 use tokio::time::sleep;
-use tower::util::MapResponse;
+use tower::util::{MapRequest, MapResponse};
 
 use super::{balance::Balance, health, resolve::Lookup};
 use crate::{
     chance,
-    config::UpstreamConfig,
+    config::{ApiVersion, UpstreamConfig},
+    http::Request,
     resilience::{EndpointChange, Priority, Quota},
 };
 
@@ -70,6 +71,16 @@ async fn check_health(upstream: Arc<UpstreamConfig>, balance: Balance, quota: Qu
         return;
     };
     let endpoint = &balance.endpoints()[index];
+    let pin = {
+        let upstream = Arc::clone(&upstream);
+        move |mut request: Request| {
+            let pinned = upstream.api_version.as_deref();
+            if let Some((name, value)) = pinned.and_then(ApiVersion::sent) {
+                request.headers_mut().insert(name.clone(), value.clone());
+            }
+            request
+        }
+    };
     // Somewhere in the first interval, so that not all are asked at once.
     let mut pause = config.every.mul_f64(chance::fraction());
     loop {
@@ -77,6 +88,7 @@ async fn check_health(upstream: Arc<UpstreamConfig>, balance: Balance, quota: Qu
         // A request like any other to who counts them, and worth the least.
         if quota.try_take(Priority::Sync).is_ok() {
             let client = MapResponse::new(endpoint.client().clone(), quota.ears());
+            let client = MapRequest::new(client, pin.clone());
             let result = health::check(client, config).await;
             endpoint.count_check(Some(result.is_ok()));
             balance.ledger().checked(index, result);

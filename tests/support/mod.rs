@@ -133,6 +133,12 @@ impl Setup {
         self
     }
 
+    /// With the disk tier that this proxy had.
+    pub fn where_was(mut self, proxy: &Proxy) -> Self {
+        self.folder = Some(Arc::clone(&proxy.folder));
+        self.on_disk()
+    }
+
     /// With upstreams over this network.
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;

@@ -9,8 +9,8 @@
 //! # Invariants
 //!
 //! - An answer that says nothing costs look-ups by name and one atomic load: no lock, no allocation, no look at a clock.
-//! - Nothing waits: records are handed to the [`Keeper`], which writes them elsewhere.
-//! - What was told is kept before it could be told again: a restart repeats nothing.
+//! - Nothing waits: what changed is marked, and written down by the [`Saver`]'s thread.
+//! - What was told is kept: a restart repeats nothing, a crash at most what was told in the seconds before it.
 //!
 //! What this does not do: change or refuse an answer.
 
@@ -23,7 +23,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -37,6 +37,7 @@ pub use self::{
     pin::{How, Statement},
     watch::{Change, Left, Mismatch, Notice, NoticeKind, RouteRecord},
 };
+use super::saver::{Saved, Saver};
 use crate::{
     clock::{Clock, Timestamp},
     config::{RouteConfig, UpstreamConfig},
@@ -47,20 +48,6 @@ use crate::{
 const FORMER_ROUTES_MAX: usize = 256;
 /// A route that the config no longer has is forgotten after this.
 const FORMER_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
-
-/// What outlives the process: bytes, written elsewhere than here.
-pub trait Keeper: Send + Sync {
-    /// Takes the latest state; must not wait.
-    fn keep(&self, bytes: Vec<u8>);
-}
-
-/// Keeps nothing: a restart tells everything once more.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Forgetful;
-
-impl Keeper for Forgetful {
-    fn keep(&self, _: Vec<u8>) {}
-}
 
 /// Something about versions that a person should hear of.
 #[derive(Debug)]
@@ -89,7 +76,8 @@ pub struct Versions(Arc<Shared>);
 
 struct Shared {
     clock: Clock,
-    keeper: Box<dyn Keeper>,
+    /// Set once, after what is written down exists.
+    saved: OnceLock<Saved>,
     tell: Box<Tell>,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteWatch>>>,
     /// When each upstream's overdue review was told of last.
@@ -115,6 +103,9 @@ struct Kept {
 
 const FORMAT: u32 = 1;
 
+/// The name under which it is kept.
+const KEPT_AS: &str = "versions";
+
 /// A route at one moment.
 #[derive(Clone, Debug)]
 pub struct RouteSnapshot {
@@ -127,11 +118,28 @@ pub struct RouteSnapshot {
 // --- Versions ---
 
 impl Versions {
-    /// With what was kept (`None`: nothing); `tell` hears of every event and must not wait.
-    pub fn new(
+    /// With what `saver` kept, and kept by it. Blocks: for starts, off the async threads. `tell` hears of every event and
+    /// must not wait.
+    pub fn open(
+        clock: Clock,
+        saver: &Saver,
+        tell: impl Fn(&VersionEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let versions = Self::new(clock, saver.load(KEPT_AS).as_deref(), tell);
+        let weak = Arc::downgrade(&versions.0);
+        let write_down = move || {
+            let shared = weak.upgrade();
+            shared.map_or_else(Vec::new, |shared| shared.written_down())
+        };
+        let saved = saver.source(KEPT_AS, Arc::new(write_down));
+        versions.0.saved.get_or_init(|| saved);
+        versions
+    }
+
+    /// With what was kept (`None`: nothing), and kept by nobody.
+    fn new(
         clock: Clock,
         kept: Option<&[u8]>,
-        keeper: impl Keeper + 'static,
         tell: impl Fn(&VersionEvent<'_>) + Send + Sync + 'static,
     ) -> Self {
         let kept = kept.map_or_else(Kept::default, Kept::read);
@@ -139,7 +147,7 @@ impl Versions {
         let routes = routes.map(|(name, record)| (Arc::from(name), RouteWatch::new(record)));
         Self(Arc::new(Shared {
             clock,
-            keeper: Box::new(keeper),
+            saved: OnceLock::new(),
             tell: Box::new(tell),
             routes: Mutex::new(routes.collect()),
             reviews: Mutex::new(kept.reviews),
@@ -148,7 +156,7 @@ impl Versions {
 
     /// Tells nobody and keeps nothing.
     pub fn deaf() -> Self {
-        Self::new(Clock::System, None, Forgetful, |_| {})
+        Self::new(Clock::System, None, |_| {})
     }
 
     /// What hears the head of every answer of this route; as close to the upstream as there is one.
@@ -283,7 +291,15 @@ impl Versions {
     }
 
     fn keep(&self) {
-        let routes = lock(&self.0.routes).clone();
+        if let Some(saved) = self.0.saved.get() {
+            saved.mark();
+        }
+    }
+}
+
+impl Shared {
+    fn written_down(&self) -> Vec<u8> {
+        let routes = lock(&self.routes).clone();
         let routes = routes
             .iter()
             .map(|(name, watch)| (name.to_string(), lock(&watch.record).clone()))
@@ -291,12 +307,10 @@ impl Versions {
         let kept = Kept {
             format: FORMAT,
             routes: routes.collect(),
-            reviews: lock(&self.0.reviews).clone(),
+            reviews: lock(&self.reviews).clone(),
         };
-        match serde_json::to_vec(&kept) {
-            Ok(bytes) => self.0.keeper.keep(bytes),
-            Err(error) => tracing::error!(%error, "what is known of versions cannot be written"),
-        }
+        // Text and numbers by name: nothing in it that JSON could not say.
+        serde_json::to_vec(&kept).unwrap_or_default()
     }
 }
 

@@ -15,7 +15,10 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::fields::VersionLink;
-use crate::config::{ApiVersion, PinnedVersion};
+use crate::{
+    config::{ApiVersion, PinnedVersion},
+    http::Request,
+};
 
 /// Longest version that is told of; a longer one is cut off.
 const VALUE_CHARS_MAX: usize = 64;
@@ -63,6 +66,14 @@ impl How {
             Self::Redirect => "redirect",
         }
     }
+}
+
+/// The request with the field that pins the version, in place of what a client sent under its name.
+pub fn send(pinned: Option<&ApiVersion>, mut request: Request) -> Request {
+    if let Some((name, value)) = pinned.and_then(ApiVersion::sent) {
+        request.headers_mut().insert(name.clone(), value.clone());
+    }
+    request
 }
 
 /// Which versions an answer names that are not the pinned one.

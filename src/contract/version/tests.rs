@@ -17,17 +17,11 @@ struct Desk {
     heard: Arc<Mutex<Vec<String>>>,
 }
 
-impl Keeper for Desk {
-    fn keep(&self, bytes: Vec<u8>) {
-        *lock(&self.kept) = Some(bytes);
-    }
-}
-
 impl Desk {
     fn versions(&self, clock: &Clock) -> Versions {
         let kept = lock(&self.kept).clone();
         let heard = Arc::clone(&self.heard);
-        Versions::new(clock.clone(), kept.as_deref(), self.clone(), move |event| {
+        Versions::new(clock.clone(), kept.as_deref(), move |event| {
             lock(&heard).push(match event {
                 VersionEvent::Changed { route, change } => match change {
                     Change::Announced { notice, left, .. } => {
@@ -48,6 +42,11 @@ impl Desk {
                 }
             });
         })
+    }
+
+    /// As at the end of a process.
+    fn keep(&self, versions: &Versions) {
+        *lock(&self.kept) = Some(versions.0.written_down());
     }
 
     fn told(&self) -> Vec<String> {
@@ -92,6 +91,7 @@ fn many_answers_and_a_restart_tell_once() {
                 &[("sunset", &date), ("deprecation", "@1688169599")],
             ));
         }
+        desk.keep(&versions);
     }
     let want = ["prices deprecated past", "prices sunset in 40 days"];
     assert_eq!(desk.told(), want);
@@ -151,6 +151,7 @@ fn an_overdue_review_is_told_once_a_day_over_restarts() {
         let now = desk.told();
         assert_eq!(now.len(), usize::from(hour % 24 == 0), "{hour}: {now:?}");
         told += now.len();
+        desk.keep(&versions);
         clock.advance(Duration::from_secs(3600));
     }
     assert_eq!(told, 3);
@@ -159,7 +160,7 @@ fn an_overdue_review_is_told_once_a_day_over_restarts() {
 #[test]
 fn what_was_kept_and_cannot_be_read_is_as_good_as_nothing() {
     for bytes in [&b"{"[..], b"{\"format\":9}", b"", b"[]"] {
-        let versions = Versions::new(Clock::manual(NOW), Some(bytes), Forgetful, |_| {});
+        let versions = Versions::new(Clock::manual(NOW), Some(bytes), |_| {});
         assert!(versions.snapshot("prices").is_none());
     }
 }
