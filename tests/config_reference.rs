@@ -34,6 +34,7 @@ fn env() -> FixedEnv {
     for (path, text) in [
         ("vendor-ca.pem", certificate),
         ("fallbacks/price.json", &price),
+        ("contracts/price.json", &text_of("contracts/price.json")),
     ] {
         env.files.insert(path.into(), text.into());
     }

@@ -16,7 +16,7 @@
 //! answer that is stored by content.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, header, request::Parts};
+use http::{Method, Uri, header, request::Parts};
 use tokio::time::Instant;
 
 use super::{
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     failure::{Cause, Failure, Sent},
     http::{
-        Body, BodyError,
+        Body, BodyError, MediaType,
         fetch::Reads,
         method::is_query,
         whole::{Read, read_whole},
@@ -207,7 +207,7 @@ impl Question {
             Some(form) => (1, form),
             None => (0, &self.bytes[..]),
         };
-        let text = &self.media_type.text;
+        let text = self.media_type.as_str();
         content_key(target, &parts.method, &parts.headers, text, mark, content)
     }
 }
@@ -227,112 +227,4 @@ fn broken(error: BodyError) -> Failure {
         _ => Cause::RequestBody,
     };
     Failure::new(cause, Sent::Nothing).with_source(error)
-}
-
-/// What a `Content-Type` says (RFC 9110 8.3).
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct MediaType {
-    /// Type and parameters in one spelling, where that is certain.
-    text: String,
-    /// Whether it is JSON, in UTF-8.
-    pub(super) is_json: bool,
-}
-
-impl MediaType {
-    /// Whether it is of this type, whatever its parameters.
-    pub(super) fn is(&self, essence: &str) -> bool {
-        self.text.split(';').next() == Some(essence)
-    }
-
-    /// `None`: there is none, or more than one, or it cannot be read.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut lines = headers.get_all(header::CONTENT_TYPE).into_iter();
-        let line = lines.next()?.to_str().ok()?.trim();
-        if lines.next().is_some() || line.is_empty() {
-            return None;
-        }
-        if line.contains('"') {
-            // A delimiter may stand inside quotes: nothing is certain but the text.
-            let text = line.to_owned();
-            return Some(Self {
-                text,
-                is_json: false,
-            });
-        }
-        let mut parts = line.split(';').map(str::trim);
-        let essence = parts.next()?.to_ascii_lowercase();
-        let is_type = essence == "application/json" || essence.ends_with("+json");
-        let (mut text, mut is_utf8) = (essence, true);
-        for parameter in parts.filter(|parameter| !parameter.is_empty()) {
-            // Names are case-insensitive (5.6.6), and so are the values of `charset` (8.3.2).
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let name = name.to_ascii_lowercase();
-            let is_charset = name == "charset";
-            let value = if is_charset {
-                value.to_ascii_lowercase()
-            } else {
-                value.to_owned()
-            };
-            is_utf8 &= !is_charset || value == "utf-8";
-            text.push_str(&format!(";{name}={value}"));
-        }
-        Some(Self {
-            text,
-            is_json: is_type && is_utf8,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_media_type_is_read_in_one_spelling() {
-        for (name, lines, want) in [
-            ("none", &[][..], None),
-            ("two", &["text/plain", "text/plain"], None),
-            ("empty", &[""], None),
-            (
-                "JSON",
-                &["application/json"],
-                Some(("application/json", true)),
-            ),
-            (
-                "capitals and a charset",
-                &["Application/JSON ; Charset=UTF-8"],
-                Some(("application/json;charset=utf-8", true)),
-            ),
-            (
-                "JSON by its suffix",
-                &["application/problem+json"],
-                Some(("application/problem+json", true)),
-            ),
-            (
-                "JSON in another charset is bytes",
-                &["application/json;charset=utf-16"],
-                Some(("application/json;charset=utf-16", false)),
-            ),
-            (
-                "the case of other values counts",
-                &["text/x; V=A"],
-                Some(("text/x;v=A", false)),
-            ),
-            (
-                "quotes are left alone",
-                &["application/json; x=\";\""],
-                Some(("application/json; x=\";\"", false)),
-            ),
-        ] {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(line));
-            }
-            let got = MediaType::of(&headers);
-            let got = got.as_ref().map(|got| (&*got.text, got.is_json));
-            assert_eq!(got, want, "{name}");
-        }
-    }
 }

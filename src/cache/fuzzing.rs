@@ -8,7 +8,6 @@ use serde::de::IgnoredAny;
 
 use super::{
     canonical::canonical,
-    content::MediaType,
     control::{RequestDirectives, ResponseDirectives},
     cookies,
     entry::{Entry, StoredResponse},
@@ -24,6 +23,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::{ParameterPattern, Policy, QueryKey},
+    http::MediaType,
     store::Record,
 };
 

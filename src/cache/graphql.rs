@@ -12,10 +12,10 @@
 use http::{StatusCode, Uri, header, response::Parts};
 use serde_json::Value;
 
-use super::{canonical::canonical, content::MediaType};
+use super::canonical::canonical;
 use crate::{
     failure::Cause,
-    http::{fetch::Judge, uri::normalize_query},
+    http::{MediaType, fetch::Judge, uri::normalize_query},
 };
 
 /// What tells failures from answers.

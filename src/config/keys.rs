@@ -483,6 +483,9 @@ pub static CONTRACT: TableKeys = TableKeys {
     about: "What an answer must look like for the site to use it. Judged are whole answers 2xx to requests that only read; a breach is a failure like any other: the last good answer is served instead, and without one 502 with the route's `message`.",
     keys: &[
         key("mode", Word(&["off", "observe", "enforce"]), Is("\"enforce\""), "What a breach does: nothing; it is counted, told and kept as a sample, and the answer served; or it is a failure, too."),
+        key("schema", Other("a file, JSON that begins with `{`, or a table"), Means("none"), "JSON Schema that answers have to fit: 2020-12, or what its `$schema` names. It may refer to files beside it; nothing is fetched. `format` is checked."),
+        key("content_type", List("media types"), Means("`[\"application/json\", \"*/*+json\"]` where anything looks into JSON, any otherwise"), "Types that are taken: `application/json`, `application/*`, `*/*+json`. What looks into JSON reads them all as JSON; otherwise CSV and XML have to be well-formed."),
+        key("size_min", SIZE_OR_ZERO, Is("\"1 B\""), "Least content, decoded; less is a breach of kind `size`."),
         key("retry", Flag, Is("false"), "Whether a breach is asked about again, within the retry budget."),
         key("breaker", Flag, Is("false"), "Whether a breach counts as a failure for the breakers."),
         key("body_max", SIZE, Is("\"8 MiB\""), "Longest content that is judged, decoded and mapped too; an answer beyond this or one of the next three is a breach of kind `too_complex`."),

@@ -178,4 +178,6 @@ fn syntax_hint(text: &str, span: &std::ops::Range<usize>) -> Option<String> {
 }
 
 #[cfg(test)]
+mod contract_tests;
+#[cfg(test)]
 mod tests;

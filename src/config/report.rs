@@ -35,7 +35,7 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// The config file.
+    /// The config file, or one that it names.
     pub file: PathBuf,
     /// Where in the file; `None` where it could not be read.
     pub place: Option<Place>,
@@ -231,6 +231,8 @@ struct Open {
     hint: Option<String>,
     span: Range<usize>,
     related: Option<(Range<usize>, String)>,
+    /// Where it is in another file, which the value at `span` names.
+    elsewhere: Option<(PathBuf, Place)>,
 }
 
 /// A finding that was just added, so that a hint or a second place can follow.
@@ -267,6 +269,25 @@ impl<'a> Findings<'a> {
         self.add(Severity::Warning, key.into(), span, message.into())
     }
 
+    /// An error in another file: the key that names it and where, the file with its text and where in it.
+    pub(super) fn error_in(
+        &self,
+        (key, span): (&str, &Range<usize>),
+        (file, text, at): (&Path, &str, &Range<usize>),
+        message: impl Into<String>,
+    ) -> Added<'_> {
+        let place = place_in(text, at, &[]);
+        let added = self.error(key, span, message);
+        added.update(|open| open.elsewhere = Some((file.to_owned(), place)))
+    }
+
+    /// What is written there.
+    pub(super) fn written(&self, span: &Range<usize>) -> &str {
+        let start = floor_char_boundary(self.source, span.start);
+        let end = floor_char_boundary(self.source, span.end).max(start);
+        &self.source[start..end]
+    }
+
     fn add(
         &self,
         severity: Severity,
@@ -282,6 +303,7 @@ impl<'a> Findings<'a> {
             hint: None,
             span: span.clone(),
             related: None,
+            elsewhere: None,
         });
         Added {
             open: &self.open,
@@ -314,57 +336,68 @@ impl<'a> Findings<'a> {
     pub(super) fn finish(&self) -> Vec<Finding> {
         let mut open = self.open.borrow().clone();
         open.sort_by_key(|finding| (finding.span.start, finding.severity));
-        let finding = |open: Open| Finding {
-            severity: open.severity,
-            key: open.key,
-            message: open.message,
-            hint: open.hint,
-            file: self.file.to_owned(),
-            place: Some(self.place(&open.span)),
-            related: open.related.map(|(span, label)| (self.place(&span), label)),
+        let finding = |open: Open| {
+            let own = || (self.file.to_owned(), self.place(&open.span));
+            let (file, place) = open.elsewhere.unwrap_or_else(own);
+            Finding {
+                severity: open.severity,
+                key: open.key,
+                message: open.message,
+                hint: open.hint,
+                file,
+                place: Some(place),
+                related: open.related.map(|(span, label)| (self.place(&span), label)),
+            }
         };
         open.into_iter().map(finding).collect()
     }
 
-    /// The first line of a span. A span that ends on a later line is cut off at the end of its first.
     fn place(&self, span: &Range<usize>) -> Place {
-        let source = self.source;
-        let start = floor_char_boundary(source, span.start);
-        let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = source[start..]
-            .find('\n')
-            .map_or(source.len(), |at| start + at);
-        let end = floor_char_boundary(source, span.end).clamp(start, line_end);
-        let line = source[line_start..line_end].trim_end_matches('\r');
-        let span = start - line_start..(end - line_start).min(line.len());
-        let (text, span) = self.quoted(line, line_start, span);
-        Place {
-            line: source[..line_start].matches('\n').count() + 1,
-            column: source[line_start..start].chars().count() + 1,
-            text,
-            span,
-        }
+        place_in(self.source, span, &self.masked.borrow())
     }
+}
 
-    /// A line with its masked parts and control characters as stars, byte for byte, so that positions stay.
-    fn quoted(&self, line: &str, line_start: usize, span: Range<usize>) -> (String, Range<usize>) {
-        let masked = self.masked.borrow();
-        let is_masked = |at: usize| masked.iter().any(|range| range.contains(&at));
-        let mut text = String::with_capacity(line.len());
-        for (at, c) in line.char_indices() {
-            if is_masked(line_start + at) {
-                (0..c.len_utf8()).for_each(|_| text.push('*'));
-            } else if c.is_control() {
-                (0..c.len_utf8()).for_each(|_| text.push(' '));
-            } else {
-                text.push(c);
-            }
-        }
-        // An empty span (end of line, end of file) is shown as one caret behind the text. Carriage returns at the end of a
-        // line have places, and are not text.
-        let end = span.end.max(span.start).min(text.len());
-        (text, span.start.min(end)..end)
+/// The first line of a span. A span that ends on a later line is cut off at the end of its first.
+fn place_in(source: &str, span: &Range<usize>, masked: &[Range<usize>]) -> Place {
+    let start = floor_char_boundary(source, span.start);
+    let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
+    let line_end = source[start..]
+        .find('\n')
+        .map_or(source.len(), |at| start + at);
+    let end = floor_char_boundary(source, span.end).clamp(start, line_end);
+    let line = source[line_start..line_end].trim_end_matches('\r');
+    let span = start - line_start..(end - line_start).min(line.len());
+    let (text, span) = quoted(line, line_start, span, masked);
+    Place {
+        line: source[..line_start].matches('\n').count() + 1,
+        column: source[line_start..start].chars().count() + 1,
+        text,
+        span,
     }
+}
+
+/// A line with its masked parts and control characters as stars, byte for byte, so that positions stay.
+fn quoted(
+    line: &str,
+    line_start: usize,
+    span: Range<usize>,
+    masked: &[Range<usize>],
+) -> (String, Range<usize>) {
+    let is_masked = |at: usize| masked.iter().any(|range| range.contains(&at));
+    let mut text = String::with_capacity(line.len());
+    for (at, c) in line.char_indices() {
+        if is_masked(line_start + at) {
+            (0..c.len_utf8()).for_each(|_| text.push('*'));
+        } else if c.is_control() {
+            (0..c.len_utf8()).for_each(|_| text.push(' '));
+        } else {
+            text.push(c);
+        }
+    }
+    // An empty span (end of line, end of file) is shown as one caret behind the text. Carriage returns at the end of a
+    // line have places, and are not text.
+    let end = span.end.max(span.start).min(text.len());
+    (text, span.start.min(end)..end)
 }
 
 impl Added<'_> {

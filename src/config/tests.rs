@@ -45,6 +45,31 @@ fn complaints(text: &str) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
+fn env_with(files: &[(&str, &str)]) -> FixedEnv {
+    let mut env = env();
+    for (path, text) in files {
+        env.files.insert(path.into(), text.as_bytes().to_vec());
+    }
+    env
+}
+
+/// A config that has to compile, beside these files.
+pub(super) fn parsed_with(text: &str, files: &[(&str, &str)]) -> Config {
+    let config = parse(text, Path::new(PATH), &env_with(files));
+    config.unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// What is wrong with a config beside these files.
+pub(super) fn errors_with(text: &str, files: &[(&str, &str)]) -> ConfigErrors {
+    parse(text, Path::new(PATH), &env_with(files)).expect_err("the config compiled")
+}
+
+/// One line per finding of [`errors_with`].
+pub(super) fn complaints_with(text: &str, files: &[(&str, &str)]) -> Vec<String> {
+    let errors = errors_with(text, files);
+    errors.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a_route_of_two_lines_is_complete() {
     let config = parsed(&format!("{BASE}{ROUTE}"));

@@ -1,6 +1,6 @@
 //! `[route.contract]` as it is used: everything compiled, once.
 
-use super::Limits;
+use super::{ContentTypes, Limits, Schema};
 
 /// What a breach means for the one who asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,12 @@ impl Mode {
 pub struct Contract {
     /// Default: enforce.
     pub mode: Mode,
+    /// `content_type`: the types that are taken. Default: JSON where anything looks into it, any otherwise.
+    pub types: ContentTypes,
+    /// Least bytes of content, decoded. Default: 1.
+    pub size_bytes_min: u64,
+    /// What it has to fit. Default: none.
+    pub schema: Option<Schema>,
     /// How much of an answer is judged.
     pub limits: Limits,
     /// A breach is asked about again, within the retry budget. Default: false.

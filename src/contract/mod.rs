@@ -15,6 +15,9 @@ mod breach;
 mod compiled;
 mod episode;
 mod judge;
+mod effort;
+mod encoding;
+mod formats;
 mod kept;
 mod layer;
 mod ledger;
@@ -23,11 +26,15 @@ mod redact;
 mod sample;
 mod saver;
 pub mod version;
+pub mod schema;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
     compiled::{Contract, Mode},
+    effort::{Effort, Exhausted},
+    encoding::{decode, is_encoded, restrict_accept_encoding},
     episode::{Episode, Visitors},
+    formats::{ContentTypes, MediaKind, check_size, check_type, well_formed},
     judge::Good,
     kept::Kept,
     layer::ContractLayer,
@@ -35,4 +42,5 @@ pub use self::{
     limits::Limits,
     sample::{Answer, Sample, SampleViolation},
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
+    schema::{Schema, SchemaError},
 };

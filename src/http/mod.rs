@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod interim;
 pub mod link;
 pub mod max_forwards;
+pub mod media_type;
 pub mod method;
 pub mod problem;
 pub mod upgrade;
@@ -17,6 +18,7 @@ pub mod uri;
 pub mod whole;
 
 pub use body::{Body, BodyError};
+pub use media_type::MediaType;
 pub use problem::Problem;
 
 /// A request on its way through the layers.

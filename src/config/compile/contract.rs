@@ -6,12 +6,18 @@ use toml::de::DeValue;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    config::reader::{Item, Table},
-    contract::{Contract, Limits, Mode},
+    config::{
+        reader::{Item, Table},
+        values::{self, Complaint},
+    },
+    contract::{ContentTypes, Contract, Limits, Mode, Schema},
 };
 
 /// Keys that do not change which answers are good.
 const BESIDE: [&str; 3] = ["mode", "retry", "breaker"];
+
+/// Keys that look into JSON.
+const LOOKING: [&str; 5] = ["schema", "rules", "records", "record_rules", "reconcile"];
 
 /// The contract of a route; `None` where there is nothing to judge.
 pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
@@ -22,16 +28,22 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
         "observe" => Some(Mode::Observe),
         _ => Some(Mode::Enforce),
     };
+    let schema = super::schema::schema(&table);
+    let looking = LOOKING.iter().copied().find(|key| table.is_written(key));
+    let looking = looking.or(route.is_written("transform").then_some("transform"));
     let contract = Contract {
         mode: mode.unwrap_or_default(),
+        types: types(&table, looking),
+        size_bytes_min: table.size("size_min"),
         limits: limits(&table),
         retry: table.flag("retry"),
         breaker: table.flag("breaker"),
         fingerprint: match (mode, route.item("contract")) {
-            (Some(Mode::Enforce), Some(item)) => fingerprint(&item),
+            (Some(Mode::Enforce), Some(item)) => fingerprint(&item, schema.as_ref()),
             _ => 0,
         },
         mapping: 0,
+        schema,
     };
     (written.is_some() && mode.is_some()).then(|| Arc::new(contract))
 }
@@ -45,8 +57,30 @@ fn limits(table: &Table<'_>) -> Limits {
     }
 }
 
-/// A number for the terms as they are written, wherever in the file. Never 0.
-fn fingerprint(contract: &Item<'_>) -> u64 {
+/// `content_type`, where `looking` is a key that looks into JSON.
+fn types(table: &Table<'_>, looking: Option<&str>) -> ContentTypes {
+    let list = table.list("content_type", |value| {
+        let text = values::line(value)?;
+        ContentTypes::parse([text.as_str()], false).map_err(|message| {
+            Complaint::new(message)
+                .hint("write \"application/json\", \"application/*+json\", \"text/*\" or \"*/*\"")
+        })?;
+        Ok(text)
+    });
+    let list = list.iter().map(String::as_str);
+    let Ok(types) = ContentTypes::parse(list, looking.is_some()) else {
+        return looking.map_or_else(ContentTypes::any, |_| ContentTypes::json());
+    };
+    if let (Some(looking), Some(other)) = (looking, types.first_not_json()) {
+        let message = format!("`{other}` is no JSON, and `{looking}` looks into JSON");
+        let hint = "name the type that the vendor sends its JSON as, or leave that key out";
+        table.error("content_type", message).hint(hint);
+    }
+    types
+}
+
+/// A number for the terms as they are written, wherever in the file, and for what they name. Never 0.
+fn fingerprint(contract: &Item<'_>, schema: Option<&Schema>) -> u64 {
     let mut text = String::new();
     if let DeValue::Table(entries) = contract.value {
         for (name, value) in entries {
@@ -55,6 +89,9 @@ fn fingerprint(contract: &Item<'_>) -> u64 {
                 write_canonically(value.get_ref(), &mut text);
             }
         }
+    }
+    if let Some(schema) = schema {
+        text.push_str(&schema.all_text());
     }
     xxh3_64(text.as_bytes()).max(1)
 }

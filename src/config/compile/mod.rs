@@ -6,6 +6,7 @@ mod limits;
 mod policy;
 mod process;
 mod route;
+mod schema;
 mod sibling;
 mod tags;
 mod upstream;
