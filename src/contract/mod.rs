@@ -27,6 +27,8 @@ mod sample;
 mod saver;
 pub mod version;
 pub mod schema;
+mod transform;
+mod validators;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
@@ -43,4 +45,6 @@ pub use self::{
     sample::{Answer, Sample, SampleViolation},
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
     schema::{Schema, SchemaError},
+    transform::{Program, ProgramError},
+    validators::Mapping,
 };
