@@ -160,14 +160,10 @@ impl Asked {
     }
 }
 
-/// An answer that means what it says: errors and redirections have content of another kind.
+/// An answer that means what it says: errors and redirections have content of another kind. One without content (204) is
+/// judged as empty.
 fn is_judged(head: &Parts) -> bool {
     head.status.is_success()
-        && !matches!(
-            head.status,
-            // RFC 9110 15.3.5, 15.3.6: without content, whatever their fields say.
-            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT
-        )
 }
 
 // --- The way up ---
