@@ -6,8 +6,13 @@
 //! - Down in the order of the way in: stop accepting, finish requests within `drain_for`, let fetches behind them end,
 //!   flush the store, and the admin listener last, so that a drain can be watched.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use arc_swap::ArcSwap;
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 
@@ -32,10 +37,14 @@ use crate::{
 mod breakers;
 mod endpoints;
 mod operations;
+mod reload;
 mod report;
 mod versions;
 
+use reload::Reloading;
 use report::{Report, Sampled};
+
+pub use reload::{Load, ReloadError, Reloaded};
 
 /// The counters of requests that reached no route. No route can have this name.
 const UNROUTED: &str = "-";
@@ -168,7 +177,11 @@ impl App {
             tunnels.clone(),
         );
         let report = Arc::new(Report {
-            config: Arc::clone(&config),
+            config: ArcSwap::new(Arc::clone(&config)),
+            reloading: Reloading {
+                common,
+                load: Mutex::default(),
+            },
             upstreams,
             store: store.clone(),
             alerts: alerts.clone(),
@@ -218,6 +231,18 @@ impl App {
     /// The metrics, to register further sources.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// From now on it can be reloaded: `load` reads the config again.
+    pub fn reload_from(&self, load: Arc<Load>) {
+        let place = self.report.reloading.load.lock();
+        *place.unwrap_or_else(PoisonError::into_inner) = Some(load);
+    }
+
+    /// Reloads when it is called, until the proxy has ended. Blocks.
+    pub fn reloader(&self) -> impl Fn() -> Result<Reloaded, ReloadError> + Clone + Send + 'static {
+        let report = Arc::clone(&self.report);
+        move || report.reload_now()
     }
 
     /// What answers requests, for those who bring them without a connection.

@@ -113,6 +113,11 @@ impl Front {
         }))
     }
 
+    /// Puts this table in the place of the one there is. Requests under way end on the old one.
+    pub fn mount(&self, table: RouteTable<Arc<Mounted>>) {
+        self.0.table.store(Arc::new(table));
+    }
+
     /// Requests refused so far because their client had sent too many.
     pub fn client_limited(&self) -> u64 {
         self.0.client_rate.as_ref().map_or(0, ClientRate::limited)

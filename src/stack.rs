@@ -9,7 +9,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::{
     cache::{self, Cache, FetchService},
-    config::RouteConfig,
+    config::{Config, RouteConfig},
     contract::{
         ContractLayer,
         version::{Versions, pin},
@@ -31,6 +31,13 @@ pub struct Common {
     pub versions: Versions,
     /// Verdicts on large answers at once (`server.judges_max`).
     pub judges: Arc<Semaphore>,
+}
+
+impl Common {
+    /// What is kept by route follows a new config.
+    pub fn follow(&self, config: &Config) {
+        self.cache.follow(config);
+    }
 }
 
 /// One route: its cache over its fetch stack, and its counters.

@@ -224,7 +224,10 @@ async fn a_breach_is_asked_about_again_and_counts_only_where_the_route_says_so()
         let proxy = Setup::before(&origin, &toml).start().await;
         for nth in 0..6 {
             let reply = proxy.get(&format!("/{nth}")).await;
-            assert!(matches!(reply.status.as_u16(), 502 | 503), "{more}: {reply:?}");
+            assert!(
+                matches!(reply.status.as_u16(), 502 | 503),
+                "{more}: {reply:?}"
+            );
         }
         assert_eq!(origin.asked_total(), asked, "{more:?}");
         assert_eq!(proxy.breaker().await, breaker, "{more:?}");
@@ -333,5 +336,8 @@ async fn what_a_write_answers_is_passed_on_it_has_happened() {
     let origin = Origin::start(|_| Play::answer(201, &[JSON], "{\"order\":7}")).await;
     let proxy = setup(&origin, &Clock::manual(NOW)).start().await;
     let reply = proxy.client.post("/list", "{}").await;
-    assert_eq!((reply.status.as_u16(), reply.text()), (201, "{\"order\":7}"));
+    assert_eq!(
+        (reply.status.as_u16(), reply.text()),
+        (201, "{\"order\":7}")
+    );
 }

@@ -25,7 +25,7 @@ use hyper_util::service::TowerToHyperService;
 pub use breakers::{BreakerAction, BreakerCounts, BreakerOrder, BreakerStatus};
 pub use operations::{
     ExplainQuestion, Explaining, ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder,
-    PurgeRefused, Purging,
+    PurgeRefused, Purging, ReloadDone, Reloading,
 };
 pub use status::{
     AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteStatus, Status, StatusSource,

@@ -3,9 +3,9 @@
 //! `POST /api/v1/purge` takes one [`PurgeOrder`], or `{"purges": [...]}` of at most [`ORDERS_MAX`]; all of them are in
 //! force before it answers, or none. `GET /api/v1/purges` lists the latest. `GET /api/v1/explain?url=…&method=GET&header=Name:value`
 //! explains what would happen to a request; `header` may be there several times. `GET /api/v1/breakers` lists breakers,
-//! `POST /api/v1/breakers` moves one by a [`BreakerOrder`].
+//! `POST /api/v1/breakers` moves one by a [`BreakerOrder`]. `POST /api/v1/reload` reads the config again.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The latest purges, newest first, at most this many. Must not block.
     fn purges(&self, limit: usize) -> Vec<PurgeDone>;
+
+    /// Reads the config again, and mounts its routes; what is wrong with it where nothing was changed.
+    fn reload(self: Arc<Self>) -> Reloading;
 
     /// Every breaker. Must not block.
     fn breakers(&self) -> Vec<BreakerStatus>;
@@ -57,6 +60,18 @@ pub type Explaining<'a> = Pin<Box<dyn Future<Output = Result<Value, String>> + S
 /// What becomes of orders: one purge done for each.
 pub type Purging<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<PurgeDone>, PurgeRefused>> + Send + 'a>>;
+
+/// What becomes of a reload.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadDone, String>> + Send>>;
+
+/// A config that took effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadDone {
+    /// Routes there are now.
+    pub routes: usize,
+    /// What is allowed but hardly meant.
+    pub warnings: Vec<String>,
+}
 
 /// One purge as it is asked for: exactly one of the members that say of what, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,6 +65,7 @@ pub(super) fn router(
         .route("/api/v1/purges", get(purges))
         .route("/api/v1/breakers", get(list_breakers).post(move_breaker))
         .route("/api/v1/versions", get(versions))
+        .route("/api/v1/reload", post(reload))
         .route("/api/v1/explain", get(explain))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
@@ -188,6 +189,21 @@ async fn list_breakers(State(shown): State<Shown>) -> impl IntoResponse {
 /// What vendors announced, and the versions that are pinned.
 async fn versions(State(shown): State<Shown>) -> impl IntoResponse {
     Json(serde_json::json!({ "versions": shown.status.versions() }))
+}
+
+/// Reads the config again.
+async fn reload(
+    State(shown): State<Shown>,
+    headers: HeaderMap,
+    content: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Err(refusal) = ordered(&headers, content) {
+        return refusal;
+    }
+    match Arc::clone(&shown.operations).reload().await {
+        Ok(done) => Json(done).into_response(),
+        Err(detail) => refuse(&headers, StatusCode::BAD_REQUEST, detail),
+    }
 }
 
 /// Moves a breaker as ordered.

@@ -89,6 +89,10 @@ impl Operations for Fixed {
         vec![done]
     }
 
+    fn reload(self: Arc<Self>) -> Reloading {
+        Box::pin(std::future::ready(Err("line 3 is wrong".to_owned())))
+    }
+
     fn breakers(&self) -> Vec<BreakerStatus> {
         vec![breaker(BreakerState::HalfOpen)]
     }

@@ -120,7 +120,8 @@ impl Report {
     }
 
     fn of_route(&self, name: &str) -> Result<(&Upstream, BreakerLayer), String> {
-        let routes = &self.config.routes;
+        let config = self.config();
+        let routes = &config.routes;
         let Some(route) = routes.iter().find(|route| *route.name == *name) else {
             let known = routes.iter().map(|route| &*route.name);
             return Err(format!(

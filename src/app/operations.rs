@@ -12,7 +12,7 @@ use super::{
 use crate::{
     admin::{
         BreakerOrder, BreakerStatus, ExplainQuestion, Explaining, Operations, PurgeDone, PurgeMode,
-        PurgeOrder, PurgeRefused, Purging,
+        PurgeOrder, PurgeRefused, Purging, ReloadDone, Reloading,
     },
     cache::{self, Explained, LABEL_BYTES_MAX, Mode, What},
     config::{Config, RouteConfig},
@@ -27,7 +27,8 @@ const STORED_METHODS: [&str; 4] = ["GET", "HEAD", "POST", "QUERY"];
 impl Operations for Report {
     fn purge(&self, orders: Vec<PurgeOrder>) -> Purging<'_> {
         Box::pin(async move {
-            let resolver = Resolver::new(&self.config);
+            let config = self.config();
+            let resolver = Resolver::new(&config);
             let resolved: Result<Vec<Resolved>, PurgeRefused> = orders
                 .iter()
                 .map(|order| resolver.resolve(order).map_err(PurgeRefused::Unclear))
@@ -58,7 +59,7 @@ impl Operations for Report {
             for (route, uri, headers) in resolved.iter().flat_map(|resolved| &resolved.remove) {
                 self.cache.remove(route, uri, headers).await;
             }
-            match issued.durable(self.config.store.stall_after).await {
+            match issued.durable(config.store.stall_after).await {
                 Ok(_) => Ok(done),
                 Err(why) => Err(PurgeRefused::Undurable(format!(
                     "purged, but a restart would forget it: {why}; look at the disk of store.path, then purge again"
@@ -94,6 +95,23 @@ impl Operations for Report {
             what: shown(&purge.what),
         });
         done.collect()
+    }
+
+    fn reload(self: Arc<Self>) -> Reloading {
+        Box::pin(async move {
+            let reloading = tokio::task::spawn_blocking(move || self.reload_now());
+            match reloading.await {
+                Ok(Ok(done)) => Ok(ReloadDone {
+                    routes: done.routes,
+                    warnings: done.warnings,
+                }),
+                Ok(Err(why)) => Err(why.to_string()),
+                Err(_) => Err(
+                    "reloading failed in a defect of larder; the old configuration goes on"
+                        .to_owned(),
+                ),
+            }
+        })
     }
 
     fn breakers(&self) -> Vec<BreakerStatus> {

@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::reload::Reloading;
 use crate::{
     admin::{
         AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteStatus, Status,
@@ -23,7 +25,8 @@ use crate::{
 
 /// Reads every layer, changes none.
 pub(super) struct Report {
-    pub(super) config: Arc<Config>,
+    pub(super) config: ArcSwap<Config>,
+    pub(super) reloading: Reloading,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) store: Store<cache::Entry>,
     pub(super) alerts: Alerts,
@@ -35,6 +38,13 @@ pub(super) struct Report {
     pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
     pub(super) clock: Clock,
+}
+
+impl Report {
+    /// The config at this moment.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
 }
 
 impl StatusSource for Report {
@@ -88,7 +98,7 @@ impl Report {
             breaker: self.route_breaker(&route.name).map(breaker_state),
             version: self.version_status(route),
         };
-        self.config.routes.iter().map(status).collect()
+        self.config().routes.iter().map(status).collect()
     }
 
     fn admission_status(&self) -> AdmissionStatus {
@@ -97,7 +107,7 @@ impl Report {
             requests_waiting: admission.waiting(),
             requests_max: admission.waiting_max(),
             fetches: admission.fetches(),
-            fetches_max: self.config.server.fetches_max,
+            fetches_max: self.config().server.fetches_max,
             bodies_bytes: self.cache.bodies().held(),
             bodies_bytes_max: self.cache.bodies().max(),
             shed: admission.shed(),
@@ -114,7 +124,8 @@ impl Report {
     }
 
     fn store_status(&self) -> StoreStatus {
-        let (stats, config) = (self.store.stats(), &self.config.store);
+        let (stats, config) = (self.store.stats(), self.config());
+        let config = &config.store;
         StoreStatus {
             state: stats.disk.as_str(),
             memory_bytes: stats.memory_bytes,

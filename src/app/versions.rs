@@ -17,7 +17,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(3600);
 /// Looks at dates now and every hour. Ends only by being dropped.
 pub(super) async fn remind(report: Arc<Report>) {
     loop {
-        let config = &report.config;
+        let config = report.config();
         report.versions.remind(&config.routes, &config.upstreams);
         tokio::time::sleep(REMIND_EVERY).await;
     }
@@ -211,7 +211,7 @@ impl Report {
     }
 
     pub(super) fn sample_versions(&self, samples: &mut Samples) {
-        for route in &self.config.routes {
+        for route in &self.config().routes {
             let heard = self.versions.snapshot(&route.name);
             let date = |kind| {
                 let heard = heard.as_ref()?;
@@ -243,7 +243,7 @@ impl Report {
                 heard.map_or(0, |heard| heard.mismatches),
             );
         }
-        for upstream in &self.config.upstreams {
+        for upstream in &self.config().upstreams {
             samples.gauge(
                 "upstream_review_timestamp_seconds",
                 "End of the day by which somebody was to look at this integration, 0 where none is set",

@@ -51,8 +51,8 @@ impl RouteCache {
         let host = key::host(target, headers);
         let mut doubted = Vec::new();
         for route in self.shared.routes_to(&self.route.upstream.name) {
-            let own = key::target_key(route, target.path(), target.query(), host, headers);
-            let equivalent = self.shared.equivalents(route, target, host, headers);
+            let own = key::target_key(&route, target.path(), target.query(), host, headers);
+            let equivalent = self.shared.equivalents(&route, target, host, headers);
             let equivalent = equivalent.into_iter().map(|(primary, _)| primary);
             for primary in std::iter::once(own).chain(equivalent) {
                 if !doubted.contains(&primary) {

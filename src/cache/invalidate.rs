@@ -42,8 +42,8 @@ impl RouteCache {
         for target in std::iter::once(uri).chain(&named) {
             for route in self.shared.routes_to(&self.route.upstream.name) {
                 let (path, query) = (target.path(), target.query());
-                let primary = key::target_key(route, path, query, host, request);
-                let equivalent = self.shared.equivalents(route, target, host, request);
+                let primary = key::target_key(&route, path, query, host, request);
+                let equivalent = self.shared.equivalents(&route, target, host, request);
                 let equivalent = equivalent.into_iter().map(|(primary, _)| primary);
                 for primary in std::iter::once(primary).chain(equivalent) {
                     if !forgotten.contains(&primary) {

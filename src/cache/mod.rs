@@ -64,6 +64,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, header, request::Parts};
 use tokio::{sync::oneshot, time::Instant};
@@ -134,7 +135,7 @@ pub struct Shared {
     purges: Arc<Purges>,
     equivalents: Equivalents,
     variant_locks: VariantLocks,
-    routes: Vec<Arc<RouteConfig>>,
+    routes: ArcSwap<Vec<Arc<RouteConfig>>>,
     clock: Clock,
     tasks: TaskTracker,
     body_bytes_max: u64,
@@ -162,7 +163,7 @@ impl Shared {
             purges,
             equivalents: Equivalents::new(config.store.marks_max),
             variant_locks: VariantLocks::default(),
-            routes: config.routes.clone(),
+            routes: ArcSwap::from_pointee(config.routes.clone()),
             clock,
             tasks,
             body_bytes_max: config.store.body_bytes_max,
@@ -193,9 +194,17 @@ impl Shared {
         &self.purges
     }
 
-    fn routes_to(&self, upstream: &str) -> impl Iterator<Item = &RouteConfig> {
-        let routes = self.routes.iter().map(|route| &**route);
-        routes.filter(move |route| *route.upstream.name == *upstream)
+    /// From now on these are all the routes there are.
+    pub fn follow(&self, config: &Config) {
+        self.routes.store(Arc::new(config.routes.clone()));
+    }
+
+    fn routes_to(&self, upstream: &str) -> Vec<Arc<RouteConfig>> {
+        let routes = self.routes.load();
+        let theirs = routes
+            .iter()
+            .filter(|route| *route.upstream.name == *upstream);
+        theirs.cloned().collect()
     }
 }
 

@@ -84,9 +84,10 @@ impl RouteCache {
         let path = parts.uri.path();
         let target = template.target(path, self.route.path.params(path));
         let target: PathAndQuery = target.parse().ok()?;
+        let routes = self.shared.routes.load_full();
         let route = template.route(
             &self.route,
-            &self.shared.routes,
+            &routes,
             host(&parts.uri, &parts.headers),
             target.path(),
         )?;

@@ -1,6 +1,11 @@
 //! `larder dev`: the stub and the proxy in one process, for a laptop.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 
@@ -30,15 +35,15 @@ pub(super) struct DevArgs {
 pub(super) fn run(args: &DevArgs) -> Result<(), CliError> {
     let config = config::load(&args.config).map_err(CliError::setup)?;
     let log = Log::init(&config.log).map_err(CliError::setup)?;
-    runtime(config.server.workers)?.block_on(dev(config, &log))
+    runtime(config.server.workers)?.block_on(dev(&args.config, config, &log))
 }
 
-async fn dev(config: Config, log: &Log) -> Result<(), CliError> {
+async fn dev(file: &Path, config: Config, log: &Log) -> Result<(), CliError> {
     let stub = Stub::start(stub_options(&config)?)
         .await
         .map_err(CliError::setup)?;
     let guide = guide(&config);
-    let (app, signals) = serve::start(config, log).await?;
+    let (app, signals) = serve::start(file, config, log).await?;
     let guide = guide(
         app.addr(),
         app.admin_addr(),

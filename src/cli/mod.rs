@@ -6,6 +6,7 @@ mod check;
 mod dev;
 mod explain;
 mod purge;
+mod reload;
 mod serve;
 mod stub;
 
@@ -39,6 +40,8 @@ enum Command {
     Purge(purge::PurgeArgs),
     /// Show the breakers of a running proxy, or open, close or isolate one by hand
     Breaker(breaker::BreakerArgs),
+    /// Have a running proxy read its configuration again
+    Reload(reload::ReloadArgs),
     /// Play the vendor: data that changes, faults that can be switched on
     Stub(stub::StubArgs),
 }
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Breaker(args) => breaker::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Stub(args) => run_stub(args),
     };

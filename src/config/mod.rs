@@ -7,6 +7,7 @@
 
 mod compile;
 mod document;
+mod fixed;
 pub mod keys;
 pub mod model;
 mod network;
@@ -34,6 +35,7 @@ use self::{
 };
 use crate::clock::{Clock, Timestamp};
 pub use document::{Document, DocumentError};
+pub use fixed::Fixed;
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use rate::Rate;
@@ -149,7 +151,8 @@ pub fn parse(text: &str, path: &Path, env: &impl Env) -> Result<Config, ConfigEr
         return Err(ConfigErrors::new(cx.findings.finish()));
     }
     let root = Table::root(&cx, &keys::ROOT, document.get_ref());
-    let config = compile::compile(&cx, &root);
+    let mut config = compile::compile(&cx, &root);
+    config.fixed = Fixed::of(document.get_ref());
     let has_errors = cx.findings.has_errors();
     let findings = cx.findings.finish();
     if has_errors {

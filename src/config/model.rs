@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::{
     Written,
     document::Document,
+    fixed::Fixed,
     network::Network,
     rate::Rate,
     report::Finding,
@@ -39,6 +40,8 @@ pub struct Config {
     pub dev: DevConfig,
     /// What is allowed but hardly meant; to be shown when the config takes effect.
     pub warnings: Vec<Finding>,
+    /// What a reload cannot change.
+    pub fixed: Fixed,
 }
 
 /// `[server]`: the listener and the bounds of the whole process.

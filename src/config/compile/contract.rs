@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     config::{
+        fixed::number,
         reader::{Item, Table},
         values::{self, Complaint},
     },
@@ -81,39 +82,17 @@ fn types(table: &Table<'_>, looking: Option<&str>) -> ContentTypes {
 
 /// A number for the terms as they are written, wherever in the file, and for what they name. Never 0.
 fn fingerprint(contract: &Item<'_>, schema: Option<&Schema>) -> u64 {
+    let DeValue::Table(entries) = contract.value else {
+        return 1;
+    };
     let mut text = String::new();
-    if let DeValue::Table(entries) = contract.value {
-        for (name, value) in entries {
-            if !BESIDE.contains(&name.get_ref().as_ref()) {
-                text.push_str(name.get_ref());
-                write_canonically(value.get_ref(), &mut text);
-            }
+    for (name, value) in entries {
+        if !BESIDE.contains(&name.get_ref().as_ref()) {
+            text.push_str(&format!("{}={};", name.get_ref(), number(value.get_ref())));
         }
     }
     if let Some(schema) = schema {
         text.push_str(&schema.all_text());
     }
     xxh3_64(text.as_bytes()).max(1)
-}
-
-/// The value without its places in the file.
-fn write_canonically(value: &DeValue<'_>, text: &mut String) {
-    match value {
-        DeValue::Array(list) => {
-            text.push('[');
-            for item in list {
-                write_canonically(item.get_ref(), text);
-            }
-            text.push(']');
-        }
-        DeValue::Table(entries) => {
-            text.push('{');
-            for (name, value) in entries {
-                text.push_str(&format!("{:?}", name.get_ref()));
-                write_canonically(value.get_ref(), text);
-            }
-            text.push('}');
-        }
-        scalar => text.push_str(&format!("({scalar:?})")),
-    }
 }

@@ -15,7 +15,7 @@ mod version;
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    AdminConfig, Config, DevConfig, RouteConfig, ServerConfig, UpstreamConfig,
+    AdminConfig, Config, DevConfig, Fixed, RouteConfig, ServerConfig, UpstreamConfig,
     reader::{Context, Table},
     values::{listed, nearest},
 };
@@ -44,6 +44,7 @@ pub(super) fn compile(cx: &Context<'_>, root: &Table<'_>) -> Config {
         routes,
         dev,
         warnings: Vec::new(),
+        fixed: Fixed::default(),
     }
 }
 
