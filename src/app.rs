@@ -22,7 +22,7 @@ use crate::{
     cache::{self, Purges},
     clock::Clock,
     config::Config,
-    contract::{Kept, SAVE_EVERY, Saver, version::Versions},
+    contract::{Contracts, Kept, SAVE_EVERY, Saver, version::Versions},
     front::Front,
     listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
     observe::{Alerts, Metrics, TransactionLogger},
@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod breakers;
+mod contracts;
 mod endpoints;
 mod operations;
 mod reload;
@@ -151,6 +152,7 @@ impl App {
         let saver = saver(&config, &alerts);
         let versions = open_versions(&saver, &clock, &alerts).await;
         let upstreams = upstreams(&config, network, &clock, &alerts)?;
+        let contracts = open_contracts(&config, &saver, &clock, &alerts).await;
         let tasks = TaskTracker::new();
         let shutdown = Shutdown::new();
         let tunnels = Tunnels::new(config.server.tunnels_max, tasks.clone(), shutdown.clone());
@@ -166,6 +168,7 @@ impl App {
             metrics: metrics.clone(),
             versions: versions.clone(),
             judges: Arc::new(Semaphore::new(config.server.judges_max)),
+            contracts: contracts.clone(),
         };
         let table = mount(&config, &common, &upstreams);
         let front = Front::new(
@@ -189,6 +192,7 @@ impl App {
             listener: listener.stats(),
             cache: Arc::clone(&shared),
             versions,
+            contracts: contracts.clone(),
             front: front.clone(),
             shutdown: shutdown.clone(),
             started: Instant::now(),
@@ -196,6 +200,7 @@ impl App {
         });
         metrics.register(alerts);
         metrics.register(tunnels);
+        metrics.register(contracts);
         metrics.register(Sampled(Arc::clone(&report)));
         Ok(Self {
             config,
@@ -265,11 +270,12 @@ impl App {
         &self.store
     }
 
-    /// Health checks, lookups of names, and a look at dates that come nearer, until the shutdown begins.
+    /// Health checks, lookups of names, ends of episodes, and a look at dates that come nearer, until the shutdown begins.
     fn begin_upkeep(&self) {
         let reminding: Upkeep = Box::pin(versions::remind(Arc::clone(&self.report)));
+        let settling: Upkeep = Box::pin(self.report.contracts.clone().keep_settled());
         let upkeep = self.report.upstreams.iter().flat_map(Upstream::upkeep);
-        for upkeep in upkeep.chain([reminding]) {
+        for upkeep in upkeep.chain([reminding, settling]) {
             let shutdown = self.shutdown.clone();
             self.tasks.spawn(async move {
                 tokio::select! {
@@ -309,9 +315,9 @@ impl App {
                 "fetches were still under way when drain_for had passed"
             );
         }
-        self.saver.close(self.config.store.stall_after).await;
         self.store.close(self.config.store.stall_after).await;
         self.purges.close(self.config.store.stall_after).await;
+        self.saver.close(self.config.store.stall_after).await;
         admin_shutdown.begin();
         finish(admin).await;
         drained
@@ -374,10 +380,10 @@ async fn open_purges(
     opened.map_err(StartError::PurgeLog)
 }
 
-/// What is known of answers outlives a restart beside the store.
+/// Beside the store's volumes, so that it outlives one that is set aside.
 fn saver(config: &Config, alerts: &Alerts) -> Saver {
     let store = &config.store;
-    let folder = store.path.as_ref().map(|folder| folder.join("contracts"));
+    let folder = store.path.as_ref().map(|path| path.join("contracts"));
     let kept = Kept::open(folder, store.kept_bytes_max, alerts.clone());
     Saver::start(kept, SAVE_EVERY)
 }
@@ -391,6 +397,20 @@ async fn open_versions(saver: &Saver, clock: &Clock, alerts: &Alerts) -> Version
     opening
         .await
         .expect("reading what was kept does not panic: it is checked first")
+}
+
+/// Reading what is known of each route blocks.
+async fn open_contracts(
+    config: &Arc<Config>,
+    saver: &Saver,
+    clock: &Clock,
+    alerts: &Alerts,
+) -> Contracts {
+    let contracts = Contracts::new(saver.clone(), clock.clone(), alerts.clone());
+    let (following, config) = (contracts.clone(), Arc::clone(config));
+    let followed = tokio::task::spawn_blocking(move || following.follow(&config)).await;
+    followed.expect("reading what is known of answers does not panic");
+    contracts
 }
 
 fn upstreams(

@@ -11,7 +11,7 @@ use crate::{
     cache::{self, Cache, FetchService},
     config::{Config, RouteConfig},
     contract::{
-        ContractLayer,
+        ContractLayer, Contracts,
         version::{Versions, pin},
     },
     front::Mounted,
@@ -31,12 +31,15 @@ pub struct Common {
     pub versions: Versions,
     /// Verdicts on large answers at once (`server.judges_max`).
     pub judges: Arc<Semaphore>,
+    /// What is known of answers against their contracts.
+    pub contracts: Contracts,
 }
 
 impl Common {
-    /// What is kept by route follows a new config.
+    /// What is kept by route follows a new config. Blocks: what is known of a route that is new is read from disk.
     pub fn follow(&self, config: &Config) {
         self.cache.follow(config);
+        self.contracts.follow(config);
     }
 }
 
@@ -89,7 +92,11 @@ fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -
             .layer(upstream.breaker_layer_of(&route.name))
             // Inside both, so that a breach can be asked about again and can count; outside the bulkhead, so that no slot waits
             // for a verdict.
-            .layer(ContractLayer::new(route.contract.as_ref(), &common.judges))
+            .layer(ContractLayer::new(
+                route.contract.as_ref(),
+                common.contracts.of(&route.name),
+                &common.judges,
+            ))
             // Inside the breaker: one that is open spends nothing.
             .layer(upstream.bulkhead_layer())
             // The innermost gate: a slot of the bulkhead comes back when this one refuses, but a request taken from the

@@ -80,6 +80,7 @@ async fn scraped() -> String {
         path = "/"
         upstream = "vendor"
         breaker = {{}}
+        contract = {{}}
         "#
     );
     let config = config::parse(&toml, Path::new("proxy.toml"), &FixedEnv::default())
@@ -115,6 +116,7 @@ async fn dev(folder: &Path) -> Option<(Child, String)> {
         path = "/"
         upstream = "vendor"
         breaker = {{}}
+        contract = {{}}
         "#
     );
     std::fs::write(folder.join("proxy.toml"), toml).expect("a folder to write to");

@@ -1,7 +1,7 @@
 //! Admin: what operators and their tools read, on an address of its own.
 //!
 //! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`, `/api/v1/breakers`,
-//! `/api/v1/versions`, `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
+//! `/api/v1/versions`, `/api/v1/contracts`, `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
 //!
 //! # Invariants
 //!
@@ -12,6 +12,7 @@
 //! - It goes on answering while the proxy drains: give it a [`Shutdown`] of its own, begun last.
 
 mod breakers;
+mod contracts;
 mod guard;
 mod operations;
 mod routes;
@@ -23,13 +24,14 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use hyper_util::service::TowerToHyperService;
 
 pub use breakers::{BreakerAction, BreakerCounts, BreakerOrder, BreakerStatus};
+pub use contracts::{ContractReport, ContractStatus, EpisodeStatus};
 pub use operations::{
     ExplainQuestion, Explaining, ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder,
     PurgeRefused, Purging, ReloadDone, Reloading,
 };
 pub use status::{
-    AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteStatus, Status, StatusSource,
-    StoreStatus, UpstreamStatus,
+    AdmissionStatus, BreakerState, EndpointStatus, LastFailure, RouteContract, RouteStatus, Status,
+    StatusSource, StoreStatus, UpstreamStatus,
 };
 
 pub use versions::{DeprecationStatus, LinkStatus, MismatchStatus, SunsetStatus, VersionStatus};

@@ -11,7 +11,10 @@ use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::breakers::{BreakerOrder, BreakerStatus};
+use super::{
+    breakers::{BreakerOrder, BreakerStatus},
+    contracts::{ContractReport, ContractStatus},
+};
 
 /// Orders in one request.
 pub const ORDERS_MAX: usize = 1_000;
@@ -41,6 +44,12 @@ pub trait Operations: Send + Sync + 'static {
     /// # Errors
     /// Which breaker is meant is not clear; the words say what to write.
     fn move_breaker(&self, order: BreakerOrder) -> Result<BreakerStatus, String>;
+
+    /// Every route that has a contract, and how its answers met it. Must not block.
+    fn contracts(&self) -> Vec<ContractStatus>;
+
+    /// The same of one route, with samples; `None` where it has none. Must not block.
+    fn contract(&self, route: &str) -> Option<ContractReport>;
 }
 
 /// A request to be explained.

@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{
-        Query, State,
+        Path, Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
     middleware,
@@ -66,6 +66,9 @@ pub(super) fn router(
         .route("/api/v1/breakers", get(list_breakers).post(move_breaker))
         .route("/api/v1/versions", get(versions))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/contracts", get(list_contracts))
+        // Names of routes may hold slashes.
+        .route("/api/v1/contracts/{*route}", get(report_contract))
         .route("/api/v1/explain", get(explain))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
@@ -223,6 +226,27 @@ async fn move_breaker(
     }
 }
 
+/// Every contract, and how answers met it.
+async fn list_contracts(State(shown): State<Shown>) -> impl IntoResponse {
+    Json(serde_json::json!({ "contracts": shown.operations.contracts() }))
+}
+
+/// What is known of one route's answers against its contract.
+async fn report_contract(
+    State(shown): State<Shown>,
+    Path(route): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    match shown.operations.contract(&route) {
+        Some(report) => Json(report).into_response(),
+        None => {
+            let detail = "no route of this name has a contract: look at /api/v1/contracts";
+            let nothing = Problem::new(StatusCode::NOT_FOUND).detail(detail);
+            problem(&nothing, &Method::GET, &headers)
+        }
+    }
+}
+
 /// What would happen to a request, and why.
 async fn explain(
     State(shown): State<Shown>,
@@ -250,7 +274,7 @@ async fn explain(
 async fn not_found(method: Method, headers: HeaderMap) -> Response {
     let nothing = Problem::new(StatusCode::NOT_FOUND)
         .detail(
-        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/versions, /api/v1/purges, /api/v1/breakers and, by POST, /api/v1/purge and /api/v1/breakers",
+        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/versions, /api/v1/purges, /api/v1/breakers, /api/v1/contracts and, by POST, /api/v1/purge and /api/v1/breakers",
     );
     problem(&nothing, &method, &headers)
 }

@@ -65,6 +65,20 @@ pub struct RouteStatus {
     /// Which version it is built for and what its vendor announced; absent where there is neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionStatus>,
+    /// How its answers meet its contract, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<RouteContract>,
+}
+
+/// How the answers of a route meet its contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteContract {
+    /// What a breach does: "observe" or "enforce".
+    pub mode: &'static str,
+    /// Answers that broke it since the start.
+    pub breaches: u64,
+    /// What is broken now, each by its kind and term; empty: nothing.
+    pub broken: Vec<String>,
 }
 
 /// One upstream.

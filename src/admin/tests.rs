@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::{
@@ -7,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::observe::Outcome;
+use crate::{clock::Timestamp, observe::Outcome};
 
 struct Fixed(Result<(), Vec<String>>);
 
@@ -102,6 +104,44 @@ impl Operations for Fixed {
             Some("pricing") => Ok(breaker(BreakerState::Isolated)),
             _ => Err("there is `pricing`".to_owned()),
         }
+    }
+
+    fn contracts(&self) -> Vec<ContractStatus> {
+        vec![contract().status]
+    }
+
+    fn contract(&self, route: &str) -> Option<ContractReport> {
+        (route == "a/{b}").then(contract)
+    }
+}
+
+fn contract() -> ContractReport {
+    let episode = EpisodeStatus {
+        kind: "rule".to_owned(),
+        term: "/price: above".to_owned(),
+        first: Timestamp::from_secs(1),
+        last: Timestamp::from_secs(2),
+        ended: None,
+        breaches: 3,
+        message: "0".to_owned(),
+        visitors: "last_good",
+    };
+    ContractReport {
+        status: ContractStatus {
+            route: "a/{b}".to_owned(),
+            upstream: "pricing".to_owned(),
+            mode: "enforce",
+            owner: None,
+            runbook: None,
+            good: 9,
+            observed: 0,
+            breach: 3,
+            breaches: [("rule", 3)].into(),
+            bad_records: BTreeMap::new(),
+            open: vec![episode],
+        },
+        ended: Vec::new(),
+        samples: vec![serde_json::json!({ "body": "{}" })],
     }
 }
 
@@ -467,5 +507,27 @@ async fn a_request_is_explained_by_the_parameters_of_a_query() {
     let admin = Running::start(Some("s3cret"), Ok(()));
     let (head, _) = admin.ask("GET /api/v1/explain?url=/a", LOCAL).await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn contracts_are_listed_and_one_is_told_of_by_the_name_of_its_route() {
+    let admin = Running::start(None, Ok(()));
+    let (_, body) = admin.ask("GET /api/v1/contracts", LOCAL).await;
+    let listed: Value = serde_json::from_str(&body).unwrap();
+    let contract = &listed["contracts"][0];
+    assert_eq!(contract["breaches"]["rule"], 3, "{body}");
+    assert_eq!(contract["open"][0]["first_ms"], 1_000, "{body}");
+    assert!(contract["samples"].is_null(), "{body}");
+    let (_, body) = admin.ask("GET /api/v1/contracts/a/%7Bb%7D", LOCAL).await;
+    let report: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(report["route"], "a/{b}", "{body}");
+    assert_eq!(report["samples"][0]["body"], "{}", "{body}");
+    for path in ["b", "a%2F", "%ff"] {
+        let (head, _) = admin
+            .ask(&format!("GET /api/v1/contracts/{path}"), LOCAL)
+            .await;
+        assert!(head.starts_with("HTTP/1.1 4"), "{path}: {head}");
+    }
     admin.stop().await;
 }

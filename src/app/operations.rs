@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     admin::{
-        BreakerOrder, BreakerStatus, ExplainQuestion, Explaining, Operations, PurgeDone, PurgeMode,
-        PurgeOrder, PurgeRefused, Purging, ReloadDone, Reloading,
+        BreakerOrder, BreakerStatus, ContractReport, ContractStatus, ExplainQuestion, Explaining,
+        Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging, ReloadDone, Reloading,
     },
     cache::{self, Explained, LABEL_BYTES_MAX, Mode, What},
     config::{Config, RouteConfig},
@@ -120,6 +120,14 @@ impl Operations for Report {
 
     fn move_breaker(&self, order: BreakerOrder) -> Result<BreakerStatus, String> {
         self.order_breaker(&order)
+    }
+
+    fn contracts(&self) -> Vec<ContractStatus> {
+        self.list_contracts()
+    }
+
+    fn contract(&self, route: &str) -> Option<ContractReport> {
+        self.report_contract(route)
     }
 }
 

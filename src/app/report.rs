@@ -14,7 +14,10 @@ use crate::{
     cache,
     clock::Clock,
     config::{Config, UpstreamConfig},
-    contract::version::{Versions, review},
+    contract::{
+        Contracts,
+        version::{Versions, review},
+    },
     front::Front,
     listener::{ListenerStats, Shutdown},
     observe::{Alerts, Metrics, Samples, Source},
@@ -34,6 +37,7 @@ pub(super) struct Report {
     pub(super) listener: Arc<ListenerStats>,
     pub(super) cache: Arc<cache::Shared>,
     pub(super) versions: Versions,
+    pub(super) contracts: Contracts,
     pub(super) front: Front,
     pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
@@ -97,6 +101,7 @@ impl Report {
             requests: requests(&route.name),
             breaker: self.route_breaker(&route.name).map(breaker_state),
             version: self.version_status(route),
+            contract: self.route_contract(&route.name),
         };
         self.config().routes.iter().map(status).collect()
     }

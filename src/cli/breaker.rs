@@ -173,7 +173,7 @@ fn line(breaker: &Value, now: u64) -> String {
 }
 
 /// In the two largest units.
-fn rough(duration: Duration) -> String {
+pub(super) fn rough(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {

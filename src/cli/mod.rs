@@ -3,6 +3,7 @@
 mod admin_client;
 mod breaker;
 mod check;
+mod contracts;
 mod dev;
 mod explain;
 mod purge;
@@ -42,6 +43,8 @@ enum Command {
     Breaker(breaker::BreakerArgs),
     /// Have a running proxy read its configuration again
     Reload(reload::ReloadArgs),
+    /// Show which answers broke the contracts of a running proxy's routes, and samples of them
+    Contracts(contracts::ContractsArgs),
     /// Play the vendor: data that changes, faults that can be switched on
     Stub(stub::StubArgs),
 }
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Purge(args) => purge::run(&args),
         Command::Breaker(args) => breaker::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Contracts(args) => contracts::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Stub(args) => run_stub(args),
     };

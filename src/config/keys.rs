@@ -492,6 +492,9 @@ pub static CONTRACT: TableKeys = TableKeys {
         key("depth_max", Count { min: 1, max: 1_000 }, Is("64"), "Objects and arrays inside each other."),
         key("values_max", Count { min: 1, max: 100 * MILLION }, Is("500000"), "Values in a document: members, elements and the document itself."),
         key("time_max", PERIOD, Is("\"1s\""), "Time from an answer's last byte to the verdict."),
+        key("quiet", PERIOD, Is("\"5m\""), "A broken term is told once, from its first breach until nothing broke it for so long and what broke it is good again."),
+        key("samples_max", Count { min: 0, max: 50 }, Is("5"), "Answers that broke the contract and are kept, redacted, for an operator to look at (`larder contracts`)."),
+        key("sample_bytes_max", SIZE, Is("\"4 KiB\""), "How much of an answer a sample shows, at most 64 KiB."),
     ],
 };
 

@@ -1,5 +1,7 @@
 //! `[route.contract]` as it is used: everything compiled, once.
 
+use std::time::Duration;
+
 use super::{ContentTypes, Limits, Schema};
 
 /// What a breach means for the one who asks.
@@ -44,4 +46,28 @@ pub struct Contract {
     pub fingerprint: u64,
     /// By what content is rewritten on its way to the site, as a number; 0 where it stays as it came.
     pub mapping: u64,
+    /// What operators are told.
+    pub telling: Telling,
+}
+
+/// How much of what breaks a contract is told and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// A term is broken until nothing broke it for so long and answers are good again; then a next breach is told anew.
+    /// Default: 5 min.
+    pub quiet: Duration,
+    /// Answers that broke the contract and are kept, redacted, for an operator to look at. Default: 5.
+    pub samples_max: usize,
+    /// Bytes of an answer that a sample shows. Default: 4 KiB.
+    pub sample_bytes_max: usize,
+}
+
+impl Default for Telling {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_secs(300),
+            samples_max: 5,
+            sample_bytes_max: 4 << 10,
+        }
+    }
 }

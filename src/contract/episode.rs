@@ -77,6 +77,15 @@ pub enum Visitors {
 }
 
 impl Visitors {
+    /// The word for it in the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LastGood => "last_good",
+            Self::Nothing => "nothing",
+            Self::Served => "served",
+        }
+    }
+
     /// What it means, in words for operators.
     pub fn in_words(self) -> &'static str {
         match self {
@@ -294,6 +303,14 @@ impl Episode {
     /// Whether answers break the contract, and not only hold bad records that the route allows.
     pub fn is_breach(&self) -> bool {
         self.kind != EpisodeKind::BadRecords.as_str()
+    }
+
+    /// The kind and the term, or one word where they are the same.
+    pub fn named(&self) -> String {
+        match self.term == self.kind {
+            true => self.kind.clone(),
+            false => format!("{} {}", self.kind, self.term),
+        }
     }
 
     /// From the first breach to the last.

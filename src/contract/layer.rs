@@ -20,12 +20,12 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{HeaderMap, Method, StatusCode, header, response::Parts};
-use tokio::sync::Semaphore;
+use http::{HeaderMap, Method, StatusCode, Uri, header, response::Parts};
+use tokio::{sync::Semaphore, time::Instant};
 use tower::{Layer, Service};
 
 use super::{
-    Breach, Contract, Kind, Mode,
+    Answer, Breach, Contract, Kind, Ledger, Mode, Visitors,
     judge::{Good, too_large},
 };
 use crate::{
@@ -48,16 +48,24 @@ pub struct ContractLayer(Option<Arc<Shared>>);
 #[derive(Debug)]
 struct Shared {
     contract: Arc<Contract>,
+    /// What is told and kept of its verdicts.
+    ledger: Option<Ledger>,
     /// Verdicts at once that have a thread of their own.
     threads: Arc<Semaphore>,
 }
 
 impl ContractLayer {
-    /// Judges by `contract`, with as many threads at once as `threads` has permits; passes everything where there is none.
-    pub fn new(contract: Option<&Arc<Contract>>, threads: &Arc<Semaphore>) -> Self {
+    /// Judges by `contract`, with as many threads at once as `threads` has permits, and tells `ledger`; passes everything
+    /// where there is none.
+    pub fn new(
+        contract: Option<&Arc<Contract>>,
+        ledger: Option<Ledger>,
+        threads: &Arc<Semaphore>,
+    ) -> Self {
         Self(contract.map(|contract| {
             Arc::new(Shared {
                 contract: Arc::clone(contract),
+                ledger,
                 threads: Arc::clone(threads),
             })
         }))
@@ -125,6 +133,7 @@ fn only_reads(request: &Request) -> bool {
 /// What is remembered of a request until its answer comes.
 struct Asked {
     method: Method,
+    uri: Uri,
     last_good: Option<LastGood>,
 }
 
@@ -133,6 +142,7 @@ impl Asked {
     fn prepare(request: &mut Request, contract: &Arc<Contract>) -> Self {
         let asked = Self {
             method: request.method().clone(),
+            uri: request.uri().clone(),
             last_good: request.extensions_mut().remove(),
         };
         // A part cannot be judged. Whoever asked for one gets it of the whole, or the whole (RFC 9110 14.2).
@@ -174,6 +184,12 @@ impl Shared {
         if asked.method == Method::HEAD || !is_judged(&head) {
             return Ok(Response::from_parts(head, body));
         }
+        let began = Instant::now();
+        let visitors = match (self.contract.mode, &asked.last_good) {
+            (Mode::Observe, _) => Visitors::Served,
+            (Mode::Enforce, Some(_)) => Visitors::LastGood,
+            (Mode::Enforce, None) => Visitors::Nothing,
+        };
         let verdict = match body.bytes() {
             _ if head.status == StatusCode::PARTIAL_CONTENT => Err(Breach::new(
                 Kind::Encoding,
@@ -183,6 +199,24 @@ impl Shared {
             Some(bytes) => self.judge(&head.headers, bytes, asked.last_good).await,
             None => Err(too_large(self.contract.limits.body_bytes_max)),
         };
+        if let Some(ledger) = &self.ledger {
+            ledger.took(began.elapsed());
+            match &verdict {
+                Ok(_) => ledger.good(&asked.uri),
+                Err(breach) => {
+                    let content = body.bytes().unwrap_or_default();
+                    let content_type = head.headers.get(header::CONTENT_TYPE);
+                    let answer = Answer {
+                        method: &asked.method,
+                        uri: &asked.uri,
+                        status: head.status.as_u16(),
+                        content_type: content_type.and_then(|value| value.to_str().ok()),
+                        body: &content,
+                    };
+                    ledger.breach(breach, &answer, visitors);
+                }
+            }
+        }
         match verdict {
             Ok(good) => {
                 if self.contract.fingerprint != 0 {

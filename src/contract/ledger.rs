@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     breach::{Breach, Kind},
+    compiled::Telling,
     episode::{Broken, Episode, EpisodeKind, Episodes, News, OPEN_MAX, Visitors},
     sample::{Answer, Sample, Samples, TERM_CHARS_MAX, printable},
     saver::{Saved, Saver},
@@ -51,12 +52,8 @@ pub struct Reporting {
     pub runbook: Option<String>,
     /// What happens to answers that break the contract: `off`, `observe` or `enforce`.
     pub mode: &'static str,
-    /// An episode is over when it was quiet for so long.
-    pub quiet: Duration,
-    /// Samples kept.
-    pub samples_max: usize,
-    /// Bytes of an answer that a sample shows.
-    pub sample_bytes_max: usize,
+    /// How much of it is told and kept.
+    pub telling: Telling,
 }
 
 /// The ledger of a route. Clones are of the same one.
@@ -156,8 +153,8 @@ impl Ledger {
     /// Knows nothing yet.
     pub fn new(reporting: Reporting, clock: Clock, alerts: Alerts) -> Self {
         let book = Book {
-            episodes: Episodes::new(reporting.quiet, OPEN_MAX),
-            samples: Samples::new(reporting.samples_max),
+            episodes: Episodes::new(reporting.telling.quiet, OPEN_MAX),
+            samples: Samples::new(reporting.telling.samples_max),
             reporting,
             saved: None,
         };
@@ -281,8 +278,8 @@ impl Ledger {
     /// From now on by this config; what is known stays.
     pub fn follow(&self, reporting: Reporting) {
         let mut book = self.book();
-        book.episodes.set_quiet(reporting.quiet);
-        book.samples.set_max(reporting.samples_max);
+        book.episodes.set_quiet(reporting.telling.quiet);
+        book.samples.set_max(reporting.telling.samples_max);
         book.reporting = reporting;
     }
 
@@ -291,6 +288,11 @@ impl Ledger {
         if self.0.has_open.load(Ordering::Acquire) {
             self.update(|book, now| book.episodes.settle(now));
         }
+    }
+
+    /// How long an episode has to be quiet to be over.
+    pub fn quiet(&self) -> Duration {
+        self.book().reporting.telling.quiet
     }
 
     /// All that is known.
@@ -361,7 +363,7 @@ impl Ledger {
                 format!(
                     "answers of upstream {} break the contract ({}): {}; {}",
                     reporting.upstream,
-                    named(episode),
+                    episode.named(),
                     episode.message,
                     episode.visitors.in_words(),
                 ),
@@ -373,7 +375,7 @@ impl Ledger {
                 format!(
                     "answers of upstream {} meet the contract again ({}): {} {} in {:?}",
                     reporting.upstream,
-                    named(episode),
+                    episode.named(),
                     episode.breaches,
                     if episode.breaches == 1 {
                         "breach"
@@ -389,7 +391,7 @@ impl Ledger {
     fn alert(&self, reporting: &Reporting, episode: &Episode, kind: &'static str, message: String) {
         self.0.alerts.raise(Alert {
             kind,
-            subject: format!("{} {}", reporting.route, named(episode)),
+            subject: format!("{} {}", reporting.route, episode.named()),
             message,
             owner: reporting.owner.clone(),
             runbook: reporting.runbook.clone(),
@@ -418,7 +420,8 @@ impl Book {
         let mut newest_first = self.samples.newest_first();
         let latest = newest_first.find(|sample| sample.kind == kind && sample.term == term);
         let is_due = latest.is_none_or(|latest| now.since(latest.at) >= SAMPLE_EVERY);
-        (is_due && self.reporting.samples_max > 0).then_some(self.reporting.sample_bytes_max)
+        let telling = &self.reporting.telling;
+        (is_due && telling.samples_max > 0).then_some(telling.sample_bytes_max)
     }
 }
 
@@ -435,16 +438,12 @@ fn tell_of_records(reporting: &Reporting, news: &News, episode: &Episode) {
     }
 }
 
-/// The kind and the term, or one word where they are the same.
-fn named(episode: &Episode) -> String {
-    match episode.term == episode.kind {
-        true => episode.kind.clone(),
-        false => format!("{} {}", episode.kind, episode.term),
-    }
-}
-
 /// What was asked, as a digest: targets may be long, and there may be many.
 fn target(uri: &Uri) -> u64 {
     uri.path_and_query()
         .map_or(0, |target| xxh3_64(target.as_str().as_bytes()))
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -23,6 +23,7 @@ mod layer;
 mod ledger;
 mod limits;
 mod redact;
+mod registry;
 mod sample;
 mod saver;
 pub mod version;
@@ -32,7 +33,7 @@ mod validators;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
-    compiled::{Contract, Mode},
+    compiled::{Contract, Mode, Telling},
     effort::{Effort, Exhausted},
     encoding::{decode, is_encoded, restrict_accept_encoding},
     episode::{Episode, Visitors},
@@ -42,9 +43,13 @@ pub use self::{
     layer::ContractLayer,
     ledger::{BadRecords, Ledger, LedgerSnapshot, Reporting},
     limits::Limits,
+    registry::Contracts,
     sample::{Answer, Sample, SampleViolation},
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
     schema::{Schema, SchemaError},
     transform::{Program, ProgramError},
     validators::Mapping,
 };
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

@@ -251,6 +251,18 @@ impl Samples {
         );
     }
 
+    /// Adds one series of a counter of time. `name` without prefix and `_total`, ending in `_seconds`.
+    pub fn counter_seconds(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: Duration,
+    ) {
+        let value = Number::Real(value.as_secs_f64());
+        self.add(name, help, MetricType::Counter, labels, value);
+    }
+
     /// Adds one series of a gauge. `name` without prefix, ending in its unit where it has one.
     pub fn gauge(
         &mut self,

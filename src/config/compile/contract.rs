@@ -11,11 +11,20 @@ use crate::{
         reader::{Item, Table},
         values::{self, Complaint},
     },
-    contract::{ContentTypes, Contract, Limits, Mode, Schema},
+    contract::{ContentTypes, Contract, Limits, Mode, Schema, Telling},
 };
 
 /// Keys that do not change which answers are good.
-const BESIDE: [&str; 3] = ["mode", "retry", "breaker"];
+const BESIDE: [&str; 6] = [
+    "mode",
+    "retry",
+    "breaker",
+    "quiet",
+    "samples_max",
+    "sample_bytes_max",
+];
+/// All samples of a route are one small file (`store.kept_bytes_max`), written when one of them is new.
+const SAMPLE_BYTES_MAX: u64 = 64 << 10;
 
 /// Keys that look into JSON.
 const LOOKING: [&str; 5] = ["schema", "rules", "records", "record_rules", "reconcile"];
@@ -45,8 +54,21 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
         },
         mapping: 0,
         schema,
+        telling: telling(&table),
     };
     (written.is_some() && mode.is_some()).then(|| Arc::new(contract))
+}
+
+fn telling(table: &Table<'_>) -> Telling {
+    let sample_bytes_max = table.size("sample_bytes_max");
+    if sample_bytes_max > SAMPLE_BYTES_MAX {
+        table.error("sample_bytes_max", "is more than 64 KiB");
+    }
+    Telling {
+        quiet: table.duration("quiet"),
+        samples_max: table.count("samples_max"),
+        sample_bytes_max: usize::try_from(sample_bytes_max).unwrap_or_default(),
+    }
 }
 
 fn limits(table: &Table<'_>) -> Limits {
