@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::{
-    cache, config,
+    cache, config, contract,
     http::{
         date,
         uri::{normalize_path, normalize_query, resolve},
@@ -29,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cookies", cache::fuzzing::cookies),
     ("query", cache::fuzzing::query),
     ("purge", cache::fuzzing::purge),
+    ("contract", contract::fuzzing::terms),
     ("envelope", store::fuzzing::envelope),
     ("rate_limit", resilience::quota::fields::fuzz),
     ("date", dates),

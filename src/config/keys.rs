@@ -488,6 +488,13 @@ pub static CONTRACT: TableKeys = TableKeys {
         key("size_min", SIZE_OR_ZERO, Is("\"1 B\""), "Least content, decoded; less is a breach of kind `size`."),
         key("retry", Flag, Is("false"), "Whether a breach is asked about again, within the retry budget."),
         key("breaker", Flag, Is("false"), "Whether a breach counts as a failure for the breakers."),
+        key("rules", Table(&RULE), Means("none"), "What has to hold of the values of a JSON answer, a list: `{ field = \"/price\", required = true, above = 0 }`."),
+        key("records", Other("a JSON Pointer or JSONPath"), Means("nothing counts as a record"), "The list whose elements are records (`\"/items\"`, or `\"\"` where the whole answer is the list): what is wrong in one of them makes that record bad, whoever finds it, and not the whole answer."),
+        key("record_rules", Table(&RULE), Means("none"), "Rules that each record is held against, a list; fields are relative to the record."),
+        key("bad_records_max", Other("a share: `\"5%\"`"), Is("\"0%\""), "Share of the records that may be bad; with more, the answer is a breach of kind `bad_records`."),
+        key("bad_records", Word(&["keep", "drop", "mark"]), Means("`\"keep\"`"), "What becomes of bad records in an answer that is taken: they stay, go, or get a member `mark` that is true; every other byte stays as it came."),
+        key("mark", Text, Is("\"_bad\""), "The member that a marked record gets."),
+        key("reconcile", Table(&FIGURE), Means("none"), "Figures that may not fall too far from one good answer to the next, a list."),
         key("body_max", SIZE, Is("\"8 MiB\""), "Longest content that is judged, decoded and mapped too; an answer beyond this or one of the next three is a breach of kind `too_complex`."),
         key("depth_max", Count { min: 1, max: 1_000 }, Is("64"), "Objects and arrays inside each other."),
         key("values_max", Count { min: 1, max: 100 * MILLION }, Is("500000"), "Values in a document: members, elements and the document itself."),
@@ -495,6 +502,46 @@ pub static CONTRACT: TableKeys = TableKeys {
         key("quiet", PERIOD, Is("\"5m\""), "A broken term is told once, from its first breach until nothing broke it for so long and what broke it is good again."),
         key("samples_max", Count { min: 0, max: 50 }, Is("5"), "Answers that broke the contract and are kept, redacted, for an operator to look at (`larder contracts`)."),
         key("sample_bytes_max", SIZE, Is("\"4 KiB\""), "How much of an answer a sample shows, at most 64 KiB."),
+    ],
+};
+
+/// `rules` and `record_rules` of a contract.
+#[rustfmt::skip] // one row per key
+pub static RULE: TableKeys = TableKeys {
+    heading: "contract.rules, contract.record_rules = [{ field = … }]",
+    about: "A field and what has to hold of it: at least one check. A field that is not there, or null, breaks only `required`, `non_empty` and `count_min`.",
+    keys: &[
+        key("field", Other("a JSON Pointer or JSONPath"), Required, "What it is about: `\"/price\"` names one value (RFC 6901), `\"$.items[*].sku\"` all that it finds (RFC 9535), `\"\"` the whole."),
+        key("required", Flag, Means("whether it says `non_empty`"), "Whether it has to be there and, unless `nullable`, not null; a JSONPath has to find something."),
+        key("nullable", Flag, Is("false"), "Whether null is as good as a value."),
+        key("type", List("`string`, `number`, `integer`, `boolean`, `array`, `object`"), Means("any"), "Its type, or those it may be of."),
+        key("min", Other("a number"), Means("no bound"), "A number, or text that is a decimal number, this large or larger."),
+        key("max", Other("a number"), Means("no bound"), "This large or smaller."),
+        key("above", Other("a number"), Means("no bound"), "Larger than this."),
+        key("below", Other("a number"), Means("no bound"), "Smaller than this."),
+        key("equals", Other("a value"), Means("any"), "Exactly this value; 1 and 1.0 are the same, 1 and \"1\" are not."),
+        key("one_of", List("values"), Means("any"), "One of these."),
+        key("non_empty", Flag, Is("false"), "There, and neither blank text nor an empty list or object."),
+        key("unique", Flag, Is("false"), "No two values are the same: of a JSONPath those it finds, of a JSON Pointer the elements of its list."),
+        key("at_most", Other("a JSON Pointer or JSONPath"), Means("no bound"), "At most the value of this other field: numbers by size, dates and times of RFC 3339 by when they are, other text by code points. Two JSONPaths are paired by list element."),
+        key("count_min", Count { min: 0, max: 1_000_000_000 }, Means("no bound"), "So many values found by a JSONPath, or elements of the list of a JSON Pointer, or more; what is not there has none."),
+        key("count_max", Count { min: 0, max: 1_000_000_000 }, Means("no bound"), "So many or less."),
+        key("count_within", Other("a share: `\"30%\"`"), Means("no bound"), "As many as in the last good answer, or more or less by at most this share of them."),
+    ],
+};
+
+/// `reconcile` of a contract.
+#[rustfmt::skip] // one row per key
+pub static FIGURE: TableKeys = TableKeys {
+    heading: "contract.reconcile = [{ field = … }]",
+    about: "A figure that may not fall by more than its share from one good answer to the next; more is a breach of kind `reconcile`.",
+    keys: &[
+        key("field", Other("a JSON Pointer or JSONPath"), Required, "What is counted or added up: what a JSONPath finds, or the elements of the list of a JSON Pointer."),
+        key("measure", Word(&["count", "sum"]), Is("\"count\""), "How many there are, or what they add up to: numbers, or texts that are decimal numbers."),
+        key("drop_max", Other("a share: `\"20%\"`"), Required, "Share that may be gone at once."),
+        key("dataset", Text, Means("compared with the last good answer of the same key"), "A name under which the figures of many answers, of this and other routes, are added up: the pages of a catalogue. Compared is their total with the highest of `window`."),
+        key("window", PERIOD, Is("\"24h\""), "How long the highest total of the dataset is what later ones are compared with."),
+        key("keys_max", Count { min: 1, max: MILLION }, Is("10000"), "Answers of the dataset whose figures are remembered; of more, those not renewed for longest are let go of."),
     ],
 };
 
@@ -549,7 +596,7 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 24] = [
+pub static TABLES: [&TableKeys; 26] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -570,6 +617,8 @@ pub static TABLES: [&TableKeys; 24] = [
     &ROUTE,
     &HEDGE,
     &CONTRACT,
+    &RULE,
+    &FIGURE,
     &ROUTE_KEY,
     &HEADERS,
     &FALLBACK,

@@ -183,4 +183,6 @@ fn syntax_hint(text: &str, span: &std::ops::Range<usize>) -> Option<String> {
 #[cfg(test)]
 mod contract_tests;
 #[cfg(test)]
+mod rules_tests;
+#[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ContentTypes, Limits, Schema};
+use super::{ContentTypes, Limits, Schema, Terms};
 
 /// What a breach means for the one who asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Contract {
     pub schema: Option<Schema>,
     /// How much of an answer is judged.
     pub limits: Limits,
+    /// What is asked of the values of an answer, beside its schema.
+    pub terms: Terms,
     /// A breach is asked about again, within the retry budget. Default: false.
     pub retry: bool,
     /// A breach counts as a failure for the breakers. Default: false.

@@ -18,6 +18,11 @@ mod judge;
 mod effort;
 mod encoding;
 mod formats;
+pub mod check;
+pub mod dataset;
+pub mod excluded;
+pub mod field;
+pub mod json;
 mod kept;
 mod layer;
 mod ledger;
@@ -25,18 +30,34 @@ mod limits;
 mod redact;
 mod registry;
 mod sample;
+pub mod percent;
+pub mod reconcile;
+pub mod records;
+pub mod rules;
 mod saver;
 pub mod version;
 pub mod schema;
 mod transform;
 mod validators;
+pub mod splice;
+mod terms;
+pub mod values;
+mod violations;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod testing;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
     compiled::{Contract, Mode, Telling},
+    check::{Check, OneOf, Type},
+    dataset::Dataset,
     effort::{Effort, Exhausted},
     encoding::{decode, is_encoded, restrict_accept_encoding},
     episode::{Episode, Visitors},
+    field::{Field, FieldError, Found},
     formats::{ContentTypes, MediaKind, check_size, check_type, well_formed},
     judge::Good,
     kept::Kept,
@@ -44,11 +65,17 @@ pub use self::{
     ledger::{BadRecords, Ledger, LedgerSnapshot, Reporting},
     limits::Limits,
     registry::Contracts,
+    percent::{Percent, PercentError},
+    reconcile::{Figure, Measure},
+    records::{Records, Remedy, Settled},
+    rules::{Rule, Scope},
     sample::{Answer, Sample, SampleViolation},
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
     schema::{Schema, SchemaError},
     transform::{Program, ProgramError},
     validators::Mapping,
+    terms::Terms,
+    violations::{KEPT_MAX, Violations},
 };
 
 #[cfg(all(test, shuttle))]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::rules;
 use crate::{
     config::{
         fixed::number,
@@ -46,6 +47,7 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
         types: types(&table, looking),
         size_bytes_min: table.size("size_min"),
         limits: limits(&table),
+        terms: rules::terms(&table, schema.as_ref().map(Schema::as_value)),
         retry: table.flag("retry"),
         breaker: table.flag("breaker"),
         fingerprint: match (mode, route.item("contract")) {

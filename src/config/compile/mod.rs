@@ -7,6 +7,7 @@ mod policy;
 mod process;
 mod route;
 mod schema;
+mod rules;
 mod sibling;
 mod tags;
 mod upstream;

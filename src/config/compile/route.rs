@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use toml::de::DeValue;
 
 use super::{
-    headers, process::rate_limit, report_unknown_name, sibling, tags,
+    headers, process::rate_limit, report_unknown_name, rules, sibling, tags,
     upstream::breaker as breaker_of, version,
 };
 use crate::{
@@ -55,6 +55,7 @@ pub(super) fn routes(
     check_overlaps(root, &claims);
     if !root.cx.findings.has_errors() {
         sibling::resolve(&mut routes, &compiled);
+        rules::check_datasets(&routes, &compiled);
     }
     routes.into_iter().map(Arc::new).collect()
 }
