@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ContentTypes, Limits, Schema, Terms};
+use super::{ContentTypes, Limits, Program, Schema, Terms};
 
 /// What a breach means for the one who asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Contract {
     pub types: ContentTypes,
     /// Least bytes of content, decoded. Default: 1.
     pub size_bytes_min: u64,
+    /// What maps it before it is judged. Default: none.
+    pub transform: Option<Program>,
     /// What it has to fit. Default: none.
     pub schema: Option<Schema>,
     /// How much of an answer is judged.

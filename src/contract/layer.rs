@@ -14,7 +14,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -26,7 +29,7 @@ use tower::{Layer, Service};
 
 use super::{
     Answer, Breach, Contract, Kind, Ledger, Mode, Visitors,
-    judge::{Good, too_large},
+    judge::{Behind, Good, too_large},
 };
 use crate::{
     failure::{Cause, Failure, Sent},
@@ -202,7 +205,11 @@ impl Shared {
         if let Some(ledger) = &self.ledger {
             ledger.took(began.elapsed());
             match &verdict {
-                Ok(_) => ledger.good(&asked.uri),
+                Ok(good) => {
+                    let fate = self.contract.remedy().into();
+                    let (bad, all) = (good.bad_records, good.records);
+                    ledger.good_but_for(&asked.uri, bad, all, fate, &good.sentence);
+                }
                 Err(breach) => {
                     let content = body.bytes().unwrap_or_default();
                     let content_type = head.headers.get(header::CONTENT_TYPE);
@@ -240,17 +247,30 @@ impl Shared {
         last_good: Option<LastGood>,
     ) -> Result<Good, Breach> {
         let contract = &self.contract;
-        if body.len() <= AT_ONCE_BYTES {
-            return contract.judge(headers, &body, last_good.as_ref());
+        // A program takes as long as it likes, up to its bound.
+        if body.len() <= AT_ONCE_BYTES && contract.transform.is_none() {
+            let behind = Behind {
+                last_good: last_good.as_ref(),
+                is_late: None,
+            };
+            return contract.judge(headers, &body, behind);
         }
         // Nobody closes it; whoever waits here is bounded by the request's deadline.
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
         let (contract, headers) = (Arc::clone(contract), headers.clone());
+        let late = Arc::new(AtomicBool::new(false));
+        let is_late = Arc::clone(&late);
         let judging = tokio::task::spawn_blocking(move || {
             // One that goes on after `time_max` still has its thread.
             let _permit = permit;
-            contract.judge(&headers, &body, last_good.as_ref())
+            let behind = Behind {
+                last_good: last_good.as_ref(),
+                is_late: Some(&|| is_late.load(Ordering::Relaxed)),
+            };
+            contract.judge(&headers, &body, behind)
         });
+        // Also where nobody waits for the verdict any more.
+        let _until = OnDrop(late);
         let time_max = self.contract.limits.time_max;
         match tokio::time::timeout(time_max, judging).await {
             Ok(Ok(verdict)) => verdict,
@@ -279,6 +299,15 @@ impl Shared {
             failure = failure.excused();
         }
         failure
+    }
+}
+
+/// Tells a thread that judges to stop.
+struct OnDrop(Arc<AtomicBool>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     breach::{Breach, Kind},
     compiled::Telling,
     episode::{Broken, Episode, EpisodeKind, Episodes, News, OPEN_MAX, Visitors},
+    records::Remedy,
     sample::{Answer, Sample, Samples, TERM_CHARS_MAX, printable},
     saver::{Saved, Saver},
 };
@@ -97,6 +98,16 @@ pub enum BadRecords {
     Dropped,
     /// They are marked.
     Marked,
+}
+
+impl From<Remedy> for BadRecords {
+    fn from(remedy: Remedy) -> Self {
+        match remedy {
+            Remedy::Keep => Self::Kept,
+            Remedy::Drop => Self::Dropped,
+            Remedy::Mark => Self::Marked,
+        }
+    }
 }
 
 impl BadRecords {

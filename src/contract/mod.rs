@@ -51,8 +51,8 @@ mod testing;
 
 pub use self::{
     breach::{Breach, Kind, Violation},
-    compiled::{Contract, Mode, Telling},
     check::{Check, OneOf, Type},
+    compiled::{Contract, Mode, Telling},
     dataset::Dataset,
     effort::{Effort, Exhausted},
     encoding::{decode, is_encoded, restrict_accept_encoding},
@@ -64,17 +64,17 @@ pub use self::{
     layer::ContractLayer,
     ledger::{BadRecords, Ledger, LedgerSnapshot, Reporting},
     limits::Limits,
-    registry::Contracts,
     percent::{Percent, PercentError},
     reconcile::{Figure, Measure},
     records::{Records, Remedy, Settled},
+    registry::Contracts,
     rules::{Rule, Scope},
     sample::{Answer, Sample, SampleViolation},
     saver::{SAVE_EVERY, Saved, Saver, WriteDown},
     schema::{Schema, SchemaError},
+    terms::Terms,
     transform::{Program, ProgramError},
     validators::Mapping,
-    terms::Terms,
     violations::{KEPT_MAX, Violations},
 };
 

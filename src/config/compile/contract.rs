@@ -55,6 +55,7 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
             _ => 0,
         },
         mapping: 0,
+        transform: None,
         schema,
         telling: telling(&table),
     };
