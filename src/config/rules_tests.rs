@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::*;
-use crate::contract::{Measure, Remedy, Terms};
+use crate::contract::{Measure, Remedy, Rule, Terms};
 
 /// A route whose contract has these lines, which begin at line 5.
 fn text_of(contract: &str) -> String {
@@ -45,7 +45,7 @@ contract.bad_records = "mark"
 contract.reconcile = [{ field = "$.items[*]", drop_max = "20%" },
   { field = "$.items[*].stock", measure = "sum", drop_max = "50%", dataset = "catalogue", window = "2h" }]"#,
     );
-    let rules: Vec<_> = terms.rules.iter().map(|rule| rule.terms()).collect();
+    let rules: Vec<_> = terms.rules.iter().map(Rule::terms).collect();
     assert_eq!(
         rules,
         [

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Check, Field, Figure, Limits, Measure, Percent, Records, Remedy, Rule, Terms,
+    Check, Effort, Field, Figure, Limits, Measure, Percent, Records, Remedy, Rule, Terms,
     excluded::{Step, ruled_out},
     json,
     values::Num,
@@ -92,10 +92,16 @@ fn settle(field: &Field, bad: Remedy, document: &Value, text: &[u8], limits: &Li
         ..terms.clone()
     };
     let mut violations = with_rule.violations(document);
-    with_rule.check(document, Some(document), &mut violations);
+    let effort = Effort::new(limits, &|| false);
+    let paid = with_rule.check(document, Some(document), &effort, &mut violations);
+    assert!(paid.is_ok());
     assert!(with_rule.reconcile(document, Some(document)).is_ok());
     let mut violations = terms.violations(document);
-    terms.check(document, None, &mut violations);
+    assert!(
+        terms
+            .check(document, None, &effort, &mut violations)
+            .is_ok()
+    );
     let Ok(settled) = terms.settle(&violations, document, text) else {
         return;
     };

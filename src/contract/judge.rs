@@ -135,7 +135,8 @@ impl Contract {
                 violations.push(Kind::Schema, &term, place, || misfit.violation().message);
             })?;
         }
-        self.terms.check(document, last_good, &mut violations);
+        self.terms
+            .check(document, last_good, effort, &mut violations)?;
         Ok(violations)
     }
 

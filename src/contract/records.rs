@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Breach, Field, Kind, Percent, Rule, Violations,
+    Breach, Effort, Exhausted, Field, Kind, Percent, Rule, Violations,
     rules::Scope,
     splice::{self, Edit},
     values::{kind, shown},
@@ -87,7 +87,16 @@ impl Records {
     }
 
     /// Notes what breaks the rules of the records, or that there are none.
-    pub fn check(&self, document: &Value, out: &mut Violations) {
+    ///
+    /// # Errors
+    ///
+    /// Where there is nothing left to pay with.
+    pub fn check(
+        &self,
+        document: &Value,
+        effort: &Effort<'_>,
+        out: &mut Violations,
+    ) -> Result<(), Exhausted> {
         let Some((place, records)) = self.locate(document) else {
             let term = Arc::from(format!("{}: records", self.field));
             let found = self.field.find(document);
@@ -106,7 +115,7 @@ impl Records {
                     several.len()
                 ),
             });
-            return;
+            return Ok(());
         };
         for (index, record) in records.iter().enumerate() {
             let place = format!("{place}/{index}");
@@ -116,9 +125,10 @@ impl Records {
                 place: &place,
             };
             for rule in &self.rules {
-                rule.check(scope, out);
+                rule.check(scope, effort, out)?;
             }
         }
+        Ok(())
     }
 
     /// Whether the bad ones are too many, and the answer without or with them marked where they are not.
@@ -211,7 +221,8 @@ mod tests {
         let document = json::read(text.as_bytes(), &Limits::default()).unwrap();
         let place = records.locate(&document).map(|(place, _)| place);
         let mut violations = Violations::new(place);
-        records.check(&document, &mut violations);
+        let effort = Effort::new(&Limits::default(), &|| false);
+        records.check(&document, &effort, &mut violations).unwrap();
         if let Some(breach) = violations.breach_of_document() {
             return Err(breach);
         }
@@ -245,7 +256,7 @@ mod tests {
             assert_eq!(got.is_ok(), is_taken, "{name}");
             match got {
                 Ok(settled) => {
-                    assert_eq!((settled.bad_records, settled.body), (bad, None), "{name}")
+                    assert_eq!((settled.bad_records, settled.body), (bad, None), "{name}");
                 }
                 Err(breach) => assert_eq!(breach.kind, Kind::BadRecords, "{name}"),
             }

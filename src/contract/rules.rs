@@ -19,7 +19,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Field, Found, Kind, Percent, Violations,
+    Effort, Exhausted, Field, Found, Kind, Percent, Violations,
     check::Check,
     values::{Same, kind, order, shown},
 };
@@ -90,13 +90,25 @@ impl Rule {
         format!("{}: {}", self.field, words.join(", "))
     }
 
-    /// Notes what breaks it.
-    pub fn check(&self, scope: Scope<'_>, out: &mut Violations) {
+    /// Notes what breaks it. A step is a value found and a check of it.
+    ///
+    /// # Errors
+    ///
+    /// Where there is nothing left to pay with.
+    pub fn check(
+        &self,
+        scope: Scope<'_>,
+        effort: &Effort<'_>,
+        out: &mut Violations,
+    ) -> Result<(), Exhausted> {
+        effort.spend(1)?;
         let found = self.field.find(scope.document);
+        let found_count = found.len() as u64;
         if self.required {
             self.check_required(scope, &found, out);
         }
         for (check, term) in &self.checks {
+            effort.spend(found_count)?;
             if check.is_of_all() {
                 Of {
                     rule: self,
@@ -116,6 +128,7 @@ impl Rule {
                 }
             }
         }
+        Ok(())
     }
 
     fn check_required(&self, scope: Scope<'_>, found: &[Found<'_>], out: &mut Violations) {

@@ -31,7 +31,8 @@ fn broken(rule: &Rule, document: &Value, last_good: Option<&Value>) -> Vec<(Stri
         last_good,
         place: "",
     };
-    rule.check(scope, &mut out);
+    let effort = Effort::of_steps(1 << 20, &|| false);
+    rule.check(scope, &effort, &mut out).unwrap();
     let of_document = out.of_document().iter();
     of_document
         .map(|it| (it.term.to_string(), it.place.clone()))
@@ -526,8 +527,10 @@ fn messages_name_place_and_value_and_terms_do_not() {
         last_good: None,
         place: "/items/3",
     };
-    rule("/price", vec![Check::Above(num(0.0))]).check(scope, &mut out);
-    required("/sku").check(scope, &mut out);
+    let effort = Effort::of_steps(1 << 20, &|| false);
+    let above = rule("/price", vec![Check::Above(num(0.0))]);
+    above.check(scope, &effort, &mut out).unwrap();
+    required("/sku").check(scope, &effort, &mut out).unwrap();
     let got: Vec<_> = out
         .of_records()
         .iter()
@@ -543,6 +546,22 @@ fn messages_name_place_and_value_and_terms_do_not() {
     ];
     assert_eq!(got, want);
     assert!(out.is_bad(3));
+}
+
+#[test]
+fn what_is_looked_at_is_paid_for() {
+    let document = Value::from(vec![1; 1000]);
+    let scope = Scope {
+        document: &document,
+        last_good: None,
+        place: "",
+    };
+    let rule = rule("$[*]", vec![Check::Unique, Check::Min(num(0.0))]);
+    for (steps, is_enough) in [(500, false), (3000, true)] {
+        let effort = Effort::of_steps(steps, &|| false);
+        let got = rule.check(scope, &effort, &mut Violations::new(None));
+        assert_eq!(got.is_ok(), is_enough, "{steps}");
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 use super::{
-    Breach, Field, Figure, Records, Rule, Settled, Violations, check::Check, rules::Scope,
+    Breach, Effort, Exhausted, Field, Figure, Records, Rule, Settled, Violations, check::Check,
+    rules::Scope,
 };
 
 /// The rules, the records and the figures of a route.
@@ -44,18 +45,29 @@ impl Terms {
         Violations::new(located.map(|(place, _)| place))
     }
 
-    /// Notes what breaks the rules of the answer and of its records.
-    pub fn check(&self, document: &Value, last_good: Option<&Value>, out: &mut Violations) {
+    /// Notes what breaks the rules of the answer and of its records, paying for each.
+    ///
+    /// # Errors
+    ///
+    /// Where there is nothing left to pay with: the answer is too complex to judge.
+    pub fn check(
+        &self,
+        document: &Value,
+        last_good: Option<&Value>,
+        effort: &Effort<'_>,
+        out: &mut Violations,
+    ) -> Result<(), Exhausted> {
         let scope = Scope {
             document,
             last_good,
             place: "",
         };
         for rule in &self.rules {
-            rule.check(scope, out);
+            rule.check(scope, effort, out)?;
         }
-        if let Some(records) = &self.records {
-            records.check(document, out);
+        match &self.records {
+            Some(records) => records.check(document, effort, out),
+            None => Ok(()),
         }
     }
 
