@@ -179,8 +179,9 @@ impl Book {
         self.wrong.is_some()
     }
 
-    pub fn digest(&self) -> (u64, u64) {
-        self.diary.digest()
+    /// Every event, in order.
+    pub fn take_story(&mut self) -> Vec<String> {
+        self.diary.take_all()
     }
 
     /// An invariant does not hold.

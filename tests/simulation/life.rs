@@ -1,11 +1,15 @@
 //! The lives of the proxy in one run: one, or one that ends as by `kill -9` and another over what had reached the disk.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    future::poll_fn,
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use larder::{
@@ -43,10 +47,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const DISK_WAITED_FOR: Duration = Duration::from_secs(60);
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Done {
     pub seen: Seen,
-    pub digest: (u64, u64),
+    /// Every event, in order.
+    pub story: Vec<String>,
 }
 
 /// One run, on a thread of its own: what chance draws follows from the seed there.
@@ -82,12 +87,12 @@ fn play(seed: u64) -> Result<Done, String> {
     if !sim.book().is_wrong() {
         in_a_runtime(last_life(&sim, &mut dice, at, store));
     }
-    let book = sim.book();
+    let mut book = sim.book();
     match book.wrong() {
         Some(wrong) => Err(wrong),
         None => Ok(Done {
             seen: book.seen,
-            digest: book.digest(),
+            story: book.take_story(),
         }),
     }
 }
@@ -113,7 +118,7 @@ async fn first_life(
     let (app, _background) = start(sim, 0, Some(used)).await;
     let front = app.front().clone();
     let _before = clients::come(sim, &front, dice, flushed_at).await;
-    flush(sim, &app, used, saved).await;
+    flush(sim, &app, used, saved);
     let _after = clients::come(sim, &front, dice, killed_at).await;
     sim.note(format_args!("the proxy is killed"));
     sim.at()
@@ -123,7 +128,7 @@ async fn last_life(sim: &Arc<Simulation>, dice: &mut Dice, at: u64, store: Optio
     let (app, background) = start(sim, at, store.as_deref()).await;
     let front = app.front().clone();
     if store.is_some() {
-        check_survival(sim, &app, &front).await;
+        check_survival(sim, &front).await;
     }
     clients::come_and_go(sim, &front, dice, RUN).await;
     if !sim.book().is_wrong() {
@@ -143,6 +148,9 @@ async fn start(sim: &Arc<Simulation>, at: u64, store: Option<&Path>) -> (App, [J
     let app = App::start_over(&network, config, clock, TransactionLogger::off())
         .await
         .unwrap_or_else(|error| panic!("{error}"));
+    if store.is_some() {
+        bring_in(sim, &app);
+    }
     sim.watch(app.upstreams());
     for upkeep in app
         .upstreams()
@@ -160,22 +168,56 @@ async fn start(sim: &Arc<Simulation>, at: u64, store: Option<&Path>) -> (App, [J
 
 // --- The disk ---
 
-/// Does what threads of the store take part in. The virtual clock stands still meanwhile: it does not know of them.
-async fn while_time_stands<T>(work: impl Future<Output = T>) -> T {
-    let (done, waits) = mpsc::sync_channel::<()>(1);
-    // tokio does not move a paused clock on while such a task runs.
-    let standing = tokio::task::spawn_blocking(move || waits.recv_timeout(DISK_WAITED_FOR));
-    let result = work.await;
-    drop(done);
-    let _ended = standing.await;
-    result
+/// Does what threads of the store take part in, and nothing else of this run: time stands still, and no task of it is
+/// polled. When those threads are done is for the machine to say; by a clock that went on meanwhile, or by who came between,
+/// it would show in the run.
+fn while_all_stands<T>(work: impl Future<Output = T>) -> T {
+    // tokio would have it rest after a while, which is of no use where nobody else gets a turn.
+    let mut work = pin!(tokio::task::unconstrained(work));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let until = Instant::now() + DISK_WAITED_FOR;
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return done;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "the disk of this machine is too slow");
+        thread::park_timeout(left);
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Has everything on the disk in memory, and known what is not on it: from then on no request asks its threads. A disk that
+/// is not counted yet is asked by every miss, an empty one too.
+fn bring_in(sim: &Simulation, app: &App) {
+    let counted = poll_fn(|cx| {
+        if app.store().stats().disk_is_counted {
+            return Poll::Ready(());
+        }
+        thread::sleep(Duration::from_millis(1));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    });
+    while_all_stands(async {
+        counted.await;
+        clients::look_into_store(sim, app.front()).await;
+    });
 }
 
 /// Flushes, and keeps what is on the disk then.
-async fn flush(sim: &Simulation, app: &App, used: &Path, saved: &Path) {
-    if let Err(error) = while_time_stands(app.store().flush()).await {
+fn flush(sim: &Simulation, app: &App, used: &Path, saved: &Path) {
+    if let Err(error) = while_all_stands(app.store().flush()) {
         panic!("the disk of this machine fails: {error}");
     }
+    let drops = app.store().stats().drops;
+    assert_eq!(drops, 0, "the disk of this machine is full");
     sim.book().flushed(sim.at());
     copy(used, saved).unwrap_or_else(|error| panic!("{error}"));
 }
@@ -195,18 +237,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// What was flushed answers, whatever the vendors do.
-async fn check_survival(sim: &Arc<Simulation>, app: &App, front: &Front) {
-    // Once everything is in memory and what is not on disk is known, the disk's threads play no part.
-    while_time_stands(async {
-        while !app.store().stats().disk_is_counted {
-            let pause = || thread::sleep(Duration::from_millis(1));
-            tokio::task::spawn_blocking(pause)
-                .await
-                .expect("it only sleeps");
-        }
-        clients::look_into_store(sim, front).await;
-    })
-    .await;
+async fn check_survival(sim: &Arc<Simulation>, front: &Front) {
     let usable = sim.book().usable(sim.at());
     sim.book().seen.survived += usable;
     sim.set_down(true);
