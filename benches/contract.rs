@@ -10,7 +10,7 @@ use divan::{Bencher, black_box, counter::BytesCount};
 use http::{HeaderMap, HeaderValue, header};
 use larder::{
     config::{self, FixedEnv},
-    contract::{Contract, Effort, Limits, Schema, decode},
+    contract::{Contract, Effort, Limits, Program, Schema, decode},
 };
 use serde_json::Value;
 
@@ -112,6 +112,18 @@ fn unzipping(bencher: Bencher<'_, '_>, kib: usize) {
     bencher
         .counter(BytesCount::of_slice(&*body))
         .bench(|| decode(&headers, black_box(&zipped), 8 << 20).expect("it is gzip"));
+}
+
+/// A field of each record renamed; a thread of its own included.
+#[divan::bench(args = KIB)]
+fn mapping(bencher: Bencher<'_, '_>, kib: usize) {
+    let rename = ".items |= map(.cost = .price | del(.price))";
+    let program = Program::compile(rename).expect("it is a program");
+    let body = catalogue(kib);
+    bencher.counter(BytesCount::of_slice(&*body)).bench(|| {
+        let mapped = program.run(black_box(&body), &Limits::default());
+        mapped.expect("it maps")
+    });
 }
 
 fn judged(bencher: Bencher<'_, '_>, kib: usize, keys: &str) {

@@ -468,6 +468,7 @@ pub static ROUTE: TableKeys = TableKeys {
         key("no_vary_search", Flag, Is("false"), "Whether a stored answer may answer other queries that its `No-Vary-Search` calls equivalent."),
         key("cache_post", Flag, Is("false"), "POST only reads here, as QUERY does: its answers are stored by content (JSON: whatever the order of members), it is tried again as a GET would be, and it invalidates nothing."),
         key("graphql", Flag, Is("false"), "A GraphQL endpoint: an answer 200 with `errors`, partial data or not, is a failure; with `cache_post`, only documents of queries alone are answered by content, and mutations are passed on."),
+        key("transform", Other("a jq program: `\".price = .cost\"`, or `{ file = \"mappings/prices.jq\" }`"), Means("answers stay as they came"), "Makes what the site expects of a good JSON answer, before the contract judges it: one value of one value, with no way to anything else, within the bounds of `contract`. A program that fails on an answer is a breach of kind `transform`, also without a `contract`."),
         key("contract", Table(&CONTRACT), Means("none"), "What an answer must look like for the site to use it."),
         key("content_max", SIZE, Is("\"64 KiB\""), "Longest content of a QUERY, or of such a POST, that is answered by content; longer ones are passed on."),
         key("tags", List("tags"), Is("[]"), "What its answers can be purged by, beside URL and route; may hold parameters of the path: `[\"price\", \"sku:{sku}\"]`."),
@@ -542,6 +543,16 @@ pub static FIGURE: TableKeys = TableKeys {
         key("dataset", Text, Means("compared with the last good answer of the same key"), "A name under which the figures of many answers, of this and other routes, are added up: the pages of a catalogue. Compared is their total with the highest of `window`."),
         key("window", PERIOD, Is("\"24h\""), "How long the highest total of the dataset is what later ones are compared with."),
         key("keys_max", Count { min: 1, max: MILLION }, Is("10000"), "Answers of the dataset whose figures are remembered; of more, those not renewed for longest are let go of."),
+    ],
+};
+
+/// `transform` of a route, where it is a file.
+#[rustfmt::skip] // one row per key
+pub static TRANSFORM: TableKeys = TableKeys {
+    heading: "transform = { … }",
+    about: "A jq program in a file of its own.",
+    keys: &[
+        key("file", FilePath, Required, "The program; read at start and at a reload."),
     ],
 };
 

@@ -185,4 +185,6 @@ mod contract_tests;
 #[cfg(test)]
 mod rules_tests;
 #[cfg(test)]
+mod transform_tests;
+#[cfg(test)]
 mod tests;

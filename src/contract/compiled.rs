@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ContentTypes, Limits, Program, Schema, Terms};
+use super::{ContentTypes, Limits, Mapping, Program, Schema, Terms};
 
 /// What a breach means for the one who asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,5 +73,12 @@ impl Default for Telling {
             samples_max: 5,
             sample_bytes_max: 4 << 10,
         }
+    }
+}
+
+impl Contract {
+    /// What its rewritten content does to validators; none where content stays as it came.
+    pub fn mapping(&self) -> Option<Mapping> {
+        (self.mapping != 0).then(|| Mapping::new(self.mapping))
     }
 }

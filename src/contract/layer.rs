@@ -9,7 +9,10 @@
 //!
 //! - What is judged was read whole by the attempt. An answer that cannot be (too large, a stream without end) is a breach.
 //! - The content of a breach goes nowhere but into the ledger's sample: the failure does not carry it.
-//! - Larger content is judged on a thread of its own, within `time_max`; how many at once is bounded.
+//! - Larger content, and whatever a program maps, is judged on a thread of its own, within `time_max`; how many at once is
+//!   bounded, for one route to half of that, so that a program that does not end holds up no other route.
+//! - Content that was mapped has validators of its own, and no condition about other content reaches the upstream
+//!   ([`super::Mapping`]).
 //! - What only the cache could judge (a part, a head, a 304, an error) passes.
 
 use std::{
@@ -35,7 +38,7 @@ use crate::{
     failure::{Cause, Failure, Sent},
     http::{
         Body, Request, Response,
-        fetch::{Attempts, FetchContext, JudgedGood, LastGood, Reads, WholeIf},
+        fetch::{Attempts, FetchContext, JudgedGood, LastGood, MappedBy, Reads, WholeIf},
         method::is_safe,
         upgrade::Upgrade,
     },
@@ -53,8 +56,9 @@ struct Shared {
     contract: Arc<Contract>,
     /// What is told and kept of its verdicts.
     ledger: Option<Ledger>,
-    /// Verdicts at once that have a thread of their own.
+    /// Verdicts at once that have a thread of their own, of all routes and of this one.
     threads: Arc<Semaphore>,
+    own_threads: Arc<Semaphore>,
 }
 
 impl ContractLayer {
@@ -70,6 +74,7 @@ impl ContractLayer {
                 contract: Arc::clone(contract),
                 ledger,
                 threads: Arc::clone(threads),
+                own_threads: Arc::new(Semaphore::new((threads.available_permits() / 2).max(1))),
             })
         }))
     }
@@ -111,10 +116,16 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let shared = self.shared.as_ref().filter(|_| only_reads(&request));
-        let Some(shared) = shared.map(Arc::clone) else {
+        let Some(shared) = self.shared.as_ref().map(Arc::clone) else {
             return Either::Left(self.inner.call(request));
         };
+        let only_reads = only_reads(&request);
+        if let Some(mapping) = shared.contract.mapping() {
+            mapping.on_request(request.headers_mut(), only_reads);
+        }
+        if !only_reads {
+            return Either::Left(self.inner.call(request));
+        }
         let asked = Asked::prepare(&mut request, &shared.contract);
         let answer = self.inner.call(request);
         Either::Right(Box::pin(async move {
@@ -185,6 +196,11 @@ impl Shared {
     async fn conclude(&self, response: Response, asked: Asked) -> Result<Response, Failure> {
         let (mut head, body) = response.into_parts();
         if asked.method == Method::HEAD || !is_judged(&head) {
+            let speaks_of_content =
+                head.status == StatusCode::NOT_MODIFIED || head.status.is_success();
+            if let Some(mapping) = self.contract.mapping().filter(|_| speaks_of_content) {
+                mapping.on_no_body(&mut head.headers);
+            }
             return Ok(Response::from_parts(head, body));
         }
         let began = Instant::now();
@@ -230,7 +246,7 @@ impl Shared {
                     head.extensions
                         .insert(JudgedGood(self.contract.fingerprint));
                 }
-                Ok(with_content(head, body, good))
+                Ok(self.with_content(head, body, good))
             }
             Err(breach) => match self.contract.mode {
                 Mode::Observe => Ok(Response::from_parts(head, body)),
@@ -256,13 +272,14 @@ impl Shared {
             return contract.judge(headers, &body, behind);
         }
         // Nobody closes it; whoever waits here is bounded by the request's deadline.
+        let own = Arc::clone(&self.own_threads).acquire_owned().await.ok();
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
         let (contract, headers) = (Arc::clone(contract), headers.clone());
         let late = Arc::new(AtomicBool::new(false));
         let is_late = Arc::clone(&late);
         let judging = tokio::task::spawn_blocking(move || {
             // One that goes on after `time_max` still has its thread.
-            let _permit = permit;
+            let _permits = (own, permit);
             let behind = Behind {
                 last_good: last_good.as_ref(),
                 is_late: Some(&|| is_late.load(Ordering::Relaxed)),
@@ -272,7 +289,12 @@ impl Shared {
         // Also where nobody waits for the verdict any more.
         let _until = OnDrop(late);
         let time_max = self.contract.limits.time_max;
-        match tokio::time::timeout(time_max, judging).await {
+        // A program that takes too long is stopped at that time, and says so a little later.
+        let patience = match self.contract.transform {
+            Some(_) => time_max + time_max / 4,
+            None => time_max,
+        };
+        match tokio::time::timeout(patience, judging).await {
             Ok(Ok(verdict)) => verdict,
             // A verdict that panicked is no acquittal.
             Ok(Err(_)) => Err(Breach::new(
@@ -285,6 +307,18 @@ impl Shared {
                 Err(Breach::new(Kind::TooComplex, "time_max", message))
             }
         }
+    }
+
+    /// The answer with the content it has now.
+    fn with_content(&self, mut head: Parts, body: Body, good: Good) -> Response {
+        let Some(mapping) = self.contract.mapping() else {
+            return Response::from_parts(head, body);
+        };
+        // Where records may be dropped, what lost none has the tag of what could have.
+        let bytes = good.rewritten.unwrap_or(good.content);
+        mapping.on_body(&mut head.headers, &bytes);
+        head.extensions.insert(MappedBy(self.contract.mapping));
+        Response::from_parts(head, Body::full(bytes))
     }
 
     fn failure(&self, head: &Parts, breach: Breach) -> Failure {
@@ -308,13 +342,5 @@ struct OnDrop(Arc<AtomicBool>);
 impl Drop for OnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// The answer with the content it has now.
-fn with_content(head: Parts, body: Body, good: Good) -> Response {
-    match good.rewritten {
-        None => Response::from_parts(head, body),
-        Some(bytes) => Response::from_parts(head, Body::full(bytes)),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         reader::{Item, Table},
         values::{self, Complaint},
     },
-    contract::{ContentTypes, Contract, Limits, Mode, Schema, Telling},
+    contract::{ContentTypes, Contract, Limits, Mode, Program, Remedy, Schema, Telling, Terms},
 };
 
 /// Keys that do not change which answers are good.
@@ -35,6 +35,7 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
     let written = route.optional_table("contract");
     let table = route.table("contract");
     let mode = match table.word("mode") {
+        // Switches off the judging: what the site expects is made all the same.
         "off" => None,
         "observe" => Some(Mode::Observe),
         _ => Some(Mode::Enforce),
@@ -42,6 +43,7 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
     let schema = super::schema::schema(&table);
     let looking = LOOKING.iter().copied().find(|key| table.is_written(key));
     let looking = looking.or(route.is_written("transform").then_some("transform"));
+    let transform = super::transform::transform(route);
     let contract = Contract {
         mode: mode.unwrap_or_default(),
         types: types(&table, looking),
@@ -55,11 +57,45 @@ pub(super) fn contract(route: &Table<'_>) -> Option<Arc<Contract>> {
             _ => 0,
         },
         mapping: 0,
-        transform: None,
+        transform,
         schema,
         telling: telling(&table),
     };
-    (written.is_some() && mode.is_some()).then(|| Arc::new(contract))
+    if mode.is_none() || written.is_none() {
+        return mapping_alone(contract);
+    }
+    let records = match (contract.remedy(), route.item("contract")) {
+        (Remedy::Drop | Remedy::Mark, Some(item)) => fingerprint(&item, contract.schema.as_ref()),
+        _ => 0,
+    };
+    let mapping = mapping(contract.transform.as_ref(), records);
+    Some(Arc::new(Contract {
+        mapping,
+        ..contract
+    }))
+}
+
+/// A number for all that rewrites content: the program, and by what records are found bad that are dropped or marked. 0
+/// where nothing does.
+fn mapping(transform: Option<&Program>, records: u64) -> u64 {
+    match transform.map_or(0, |program| program.fingerprint().max(1)) {
+        0 => records,
+        program if records == 0 => program,
+        program => xxh3_64(format!("{program:016x}{records:016x}").as_bytes()).max(1),
+    }
+}
+
+/// What is left of a contract where nothing is judged: what maps, within its bounds.
+fn mapping_alone(contract: Contract) -> Option<Arc<Contract>> {
+    let mapping = mapping(Some(contract.transform.as_ref()?), 0);
+    Some(Arc::new(Contract {
+        mode: Mode::Enforce,
+        mapping,
+        schema: None,
+        terms: Terms::default(),
+        fingerprint: 0,
+        ..contract
+    }))
 }
 
 fn telling(table: &Table<'_>) -> Telling {

@@ -11,6 +11,7 @@ mod rules;
 mod sibling;
 mod tags;
 mod upstream;
+mod transform;
 mod version;
 
 use std::{net::SocketAddr, sync::Arc};
