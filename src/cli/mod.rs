@@ -6,6 +6,7 @@ mod check;
 mod contracts;
 mod dev;
 mod explain;
+mod probe;
 mod purge;
 mod reload;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Say what would happen to a request, and why: route, key, what is stored
     Explain(explain::ExplainArgs),
+    /// Ask a vendor's URL what it is like, before an integration is built on it
+    Probe(probe::ProbeArgs),
     /// Declare stored answers of a running proxy stale, or void
     Purge(purge::PurgeArgs),
     /// Show the breakers of a running proxy, or open, close or isolate one by hand
@@ -87,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Contracts(args) => contracts::run(&args),
         Command::Check(args) => return run_check(&args),
+        Command::Probe(args) => return run_probe(&args),
         Command::Stub(args) => run_stub(args),
     };
     match result {
@@ -105,6 +109,13 @@ fn run_check(args: &check::CheckArgs) -> ExitCode {
         // Nobody reads what it says, or nobody can.
         Err(_closed) => ExitCode::from(1),
     }
+}
+
+fn run_probe(args: &probe::ProbeArgs) -> ExitCode {
+    probe::run(args).unwrap_or_else(|error| {
+        eprintln!("larder: {error}");
+        error.exit_code()
+    })
 }
 
 fn run_stub(args: stub::StubArgs) -> Result<(), CliError> {

@@ -24,11 +24,7 @@ pub enum Trust<'a> {
 ///
 /// Where there is nobody to trust; each says what to do.
 pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, UpstreamError> {
-    let roots = match trust {
-        Trust::Nobody => RootCertStore::empty(),
-        Trust::System => system_roots()?,
-        Trust::File(path) => file_roots(path)?,
-    };
+    let roots = roots(trust)?;
     // Named, not the process default: that may be unset, or set by somebody else.
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -36,6 +32,19 @@ pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, UpstreamError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config)
+}
+
+/// The certificate authorities to believe.
+///
+/// # Errors
+///
+/// Where there is nobody to trust.
+pub fn roots(trust: Trust<'_>) -> Result<RootCertStore, UpstreamError> {
+    match trust {
+        Trust::Nobody => Ok(RootCertStore::empty()),
+        Trust::System => system_roots(),
+        Trust::File(path) => file_roots(path),
+    }
 }
 
 fn system_roots() -> Result<RootCertStore, UpstreamError> {
