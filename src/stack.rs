@@ -11,7 +11,7 @@ use crate::{
     cache::{self, Cache, FetchService},
     config::{Config, RouteConfig},
     contract::{
-        ContractLayer, Contracts,
+        ContractLayer, Contracts, RouteDatasets,
         version::{Versions, pin},
     },
     front::Mounted,
@@ -41,6 +41,12 @@ impl Common {
         self.cache.follow(config);
         self.contracts.follow(config);
     }
+}
+
+/// The figures of this route that are added up over many answers.
+fn datasets_of(route: &RouteConfig, common: &Common) -> Option<RouteDatasets> {
+    let contract = route.contract.as_ref()?;
+    common.contracts.datasets().of(&route.name, contract)
 }
 
 /// One route: its cache over its fetch stack, and its counters.
@@ -95,6 +101,7 @@ fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -
             .layer(ContractLayer::new(
                 route.contract.as_ref(),
                 common.contracts.of(&route.name),
+                datasets_of(route, common),
                 &common.judges,
             ))
             // Inside the breaker: one that is open spends nothing.

@@ -112,7 +112,7 @@ impl Dataset {
         // The total so far held until now.
         self.note_high(now);
         self.state.parts.insert(key, Part { value, at: now });
-        self.make_room(key);
+        self.make_room();
         self.note_high(now);
     }
 
@@ -129,6 +129,16 @@ impl Dataset {
     /// Takes whatever comes next as it is: all answers count as new.
     pub fn accept(&mut self) {
         self.state = State::default();
+    }
+
+    /// Goes by other bounds from now on.
+    pub fn follow(&mut self, window: Duration, keys_max: usize) {
+        if self.window != window {
+            // Totals are kept by parts of the window.
+            self.state.highs.clear();
+        }
+        (self.window, self.keys_max) = (window, keys_max.max(1));
+        self.make_room();
     }
 
     fn slot(&self, at: Timestamp) -> u64 {
@@ -164,13 +174,12 @@ impl Dataset {
     }
 
     /// Lets go of an eighth, those not renewed for longest, where there are too many: rarely, so that it costs little each.
-    fn make_room(&mut self, just_taken: u128) {
+    fn make_room(&mut self) {
         if self.state.parts.len() <= self.keys_max {
             return;
         }
         let parts = self.state.parts.iter();
-        let others = parts.filter(|(key, _)| **key != just_taken);
-        let mut by_age: Vec<_> = others.map(|(key, part)| (part.at, *key)).collect();
+        let mut by_age: Vec<_> = parts.map(|(key, part)| (part.at, *key)).collect();
         by_age.sort_unstable();
         let excess = self.state.parts.len() - self.keys_max;
         for (_, key) in by_age.into_iter().take(excess.max(self.keys_max / 8)) {
@@ -184,6 +193,11 @@ impl Dataset {
     pub fn to_bytes(&self) -> Vec<u8> {
         // Numbers in maps: nothing of it can fail; nothing kept is a start anew.
         postcard::to_extend(&self.state, vec![FORMAT]).unwrap_or_default()
+    }
+
+    /// The same dataset with what was kept of it; `None` as for [`Dataset::from_bytes`].
+    pub fn restored(&self, bytes: &[u8]) -> Option<Self> {
+        Self::from_bytes(bytes, self.window, self.keys_max)
     }
 
     /// From bytes that were kept; `None` where they are of another format or damaged.
@@ -201,9 +215,7 @@ impl Dataset {
             state,
             ..Self::new(window, keys_max)
         };
-        if let Some(newest) = dataset.state.parts.keys().next_back().copied() {
-            dataset.make_room(newest);
-        }
+        dataset.make_room();
         Some(dataset)
     }
 }

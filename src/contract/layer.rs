@@ -31,7 +31,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tower::{Layer, Service};
 
 use super::{
-    Answer, Breach, Contract, Kind, Ledger, Mode, Visitors,
+    Answer, Breach, Contract, Kind, Ledger, Mode, RouteDatasets, Visitors,
     judge::{Behind, Good, too_large},
 };
 use crate::{
@@ -56,23 +56,27 @@ struct Shared {
     contract: Arc<Contract>,
     /// What is told and kept of its verdicts.
     ledger: Option<Ledger>,
+    /// Figures that are added up over many answers.
+    datasets: Option<RouteDatasets>,
     /// Verdicts at once that have a thread of their own, of all routes and of this one.
     threads: Arc<Semaphore>,
     own_threads: Arc<Semaphore>,
 }
 
 impl ContractLayer {
-    /// Judges by `contract`, with as many threads at once as `threads` has permits, and tells `ledger`; passes everything
-    /// where there is none.
+    /// Judges by `contract`, with as many threads at once as `threads` has permits, compares with `datasets` and tells
+    /// `ledger`; passes everything where there is none.
     pub fn new(
         contract: Option<&Arc<Contract>>,
         ledger: Option<Ledger>,
+        datasets: Option<RouteDatasets>,
         threads: &Arc<Semaphore>,
     ) -> Self {
         Self(contract.map(|contract| {
             Arc::new(Shared {
                 contract: Arc::clone(contract),
                 ledger,
+                datasets,
                 threads: Arc::clone(threads),
                 own_threads: Arc::new(Semaphore::new((threads.available_permits() / 2).max(1))),
             })
@@ -209,6 +213,7 @@ impl Shared {
             (Mode::Enforce, Some(_)) => Visitors::LastGood,
             (Mode::Enforce, None) => Visitors::Nothing,
         };
+        let has_last_good = asked.last_good.is_some();
         let verdict = match body.bytes() {
             _ if head.status == StatusCode::PARTIAL_CONTENT => Err(Breach::new(
                 Kind::Encoding,
@@ -218,6 +223,10 @@ impl Shared {
             Some(bytes) => self.judge(&head.headers, bytes, asked.last_good).await,
             None => Err(too_large(self.contract.limits.body_bytes_max)),
         };
+        let verdict = verdict.and_then(|good| {
+            self.reconcile(&asked.method, &asked.uri, &good, has_last_good)?;
+            Ok(good)
+        });
         if let Some(ledger) = &self.ledger {
             ledger.took(began.elapsed());
             match &verdict {
@@ -319,6 +328,23 @@ impl Shared {
         mapping.on_body(&mut head.headers, &bytes);
         head.extensions.insert(MappedBy(self.contract.mapping));
         Response::from_parts(head, Body::full(bytes))
+    }
+
+    /// Last, so that only what is good otherwise is taken into a dataset. Answers are told apart by their target: where one
+    /// target has several (`POST` by content), a figure of one is no measure of another.
+    fn reconcile(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        good: &Good,
+        has_last_good: bool,
+    ) -> Result<(), Breach> {
+        let Some(datasets) = self.datasets.as_ref().filter(|_| *method == Method::GET) else {
+            return Ok(());
+        };
+        let target = uri.path_and_query().map_or("", |target| target.as_str());
+        let is_enforced = self.contract.mode == Mode::Enforce;
+        datasets.take(target, &good.figures, has_last_good, is_enforced)
     }
 
     fn failure(&self, head: &Parts, breach: Breach) -> Failure {

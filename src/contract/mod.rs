@@ -20,6 +20,7 @@ mod encoding;
 mod formats;
 pub mod check;
 pub mod dataset;
+mod datasets;
 pub mod excluded;
 pub mod field;
 pub mod json;
@@ -54,6 +55,7 @@ pub use self::{
     check::{Check, OneOf, Type},
     compiled::{Contract, Mode, Telling},
     dataset::Dataset,
+    datasets::{Datasets, RouteDatasets},
     effort::{Effort, Exhausted},
     encoding::{decode, is_encoded, restrict_accept_encoding},
     episode::{Episode, Visitors},

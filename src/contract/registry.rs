@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Mode,
+    Datasets, Mode,
     ledger::{Ledger, LedgerSnapshot, Reporting},
     saver::Saver,
 };
@@ -35,12 +35,14 @@ struct Inner {
     alerts: Alerts,
     /// In the order of the config.
     ledgers: Mutex<Vec<(Arc<str>, Ledger)>>,
+    datasets: Datasets,
 }
 
 impl Contracts {
     /// None yet; what they know outlives a restart in `saver`.
     pub fn new(saver: Saver, clock: Clock, alerts: Alerts) -> Self {
         Self(Arc::new(Inner {
+            datasets: Datasets::new(saver.clone(), clock.clone()),
             saver,
             clock,
             alerts,
@@ -50,6 +52,7 @@ impl Contracts {
 
     /// From now on those of this config. Blocks: what is known of a route that is new here is read from disk.
     pub fn follow(&self, config: &Config) {
+        self.0.datasets.follow(config);
         let before = self.ledgers().clone();
         let mut ledgers = Vec::new();
         for route in &config.routes {
@@ -74,6 +77,11 @@ impl Contracts {
         let ledger = Ledger::new(reporting, inner.clock.clone(), inner.alerts.clone());
         ledger.keep_in(&inner.saver);
         ledger
+    }
+
+    /// What is known of figures that are added up over many answers.
+    pub fn datasets(&self) -> &Datasets {
+        &self.0.datasets
     }
 
     /// The ledger of this route, if it has a contract.
