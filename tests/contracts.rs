@@ -117,7 +117,11 @@ async fn clients_see_only_good_data_in_all_states_and_after_a_restart() {
         let asked = origin.asked_total();
         assert!(asked > 3, "{name}: it was asked {asked} times");
         let before = told(&proxy).await;
-        assert_ne!(before["samples"].as_array().map_or(0, Vec::len), 0, "{name}: {before}");
+        assert_ne!(
+            before["samples"].as_array().map_or(0, Vec::len),
+            0,
+            "{name}: {before}"
+        );
         assert!(
             before["breaches"][kind].as_u64() > Some(2),
             "{name}: {before}"
@@ -143,7 +147,11 @@ async fn clients_see_only_good_data_in_all_states_and_after_a_restart() {
             "{name}: it was told before the restart"
         );
         let after = told(&again).await;
-        assert_ne!(after["samples"].as_array().map_or(0, Vec::len), 0, "{name}: {after}");
+        assert_ne!(
+            after["samples"].as_array().map_or(0, Vec::len),
+            0,
+            "{name}: {after}"
+        );
         // The vendor is well again: what is new is served.
         let renewed = GOOD.replace("\"price\":20", "\"price\":25");
         let body = renewed.clone();

@@ -30,6 +30,24 @@ pub struct Good {
     pub figures: Vec<f64>,
 }
 
+/// What comes of one that is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broken {
+    /// Why.
+    pub breach: Breach,
+    /// What its mapping made of it, where that worked: what is served where the contract is only observed.
+    pub mapped: Option<Bytes>,
+}
+
+impl From<Breach> for Broken {
+    fn from(breach: Breach) -> Self {
+        Self {
+            breach,
+            mapped: None,
+        }
+    }
+}
+
 /// What stands behind an answer that is judged.
 #[derive(Clone, Copy, Default)]
 pub struct Behind<'a> {
@@ -50,7 +68,7 @@ impl Contract {
         headers: &HeaderMap,
         body: &Bytes,
         behind: Behind<'_>,
-    ) -> Result<Good, Breach> {
+    ) -> Result<Good, Broken> {
         let kind = check_type(&self.types, headers, body)?;
         let content = decode(headers, body, self.limits.body_bytes_max)?;
         let mapped = match &self.transform {
@@ -61,7 +79,10 @@ impl Contract {
             _ => None,
         };
         let seen = mapped.as_ref().unwrap_or(&content);
-        let good = self.judge_content(&kind, seen, behind)?;
+        let good = match self.judge_content(&kind, seen, behind) {
+            Ok(good) => good,
+            Err(breach) => return Err(Broken { breach, mapped }),
+        };
         Ok(Good {
             rewritten: good.rewritten.or(mapped),
             content,

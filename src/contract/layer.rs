@@ -32,7 +32,8 @@ use tower::{Layer, Service};
 
 use super::{
     Answer, Breach, Contract, Kind, Ledger, Mode, RouteDatasets, Visitors,
-    judge::{Behind, Good, too_large},
+    encoding::restrict_accept_encoding,
+    judge::{Behind, Broken, Good, too_large},
 };
 use crate::{
     failure::{Cause, Failure, Sent},
@@ -167,6 +168,7 @@ impl Asked {
         let headers = request.headers_mut();
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
+        restrict_accept_encoding(headers);
         let extensions = request.extensions_mut();
         let mut context = extensions
             .get::<FetchContext>()
@@ -219,13 +221,19 @@ impl Shared {
                 Kind::Encoding,
                 "part",
                 "the answer is a part, where the whole was asked for",
-            )),
+            )
+            .into()),
             Some(bytes) => self.judge(&head.headers, bytes, asked.last_good).await,
-            None => Err(too_large(self.contract.limits.body_bytes_max)),
+            None => Err(too_large(self.contract.limits.body_bytes_max).into()),
         };
         let verdict = verdict.and_then(|good| {
-            self.reconcile(&asked.method, &asked.uri, &good, has_last_good)?;
-            Ok(good)
+            match self.reconcile(&asked.method, &asked.uri, &good, has_last_good) {
+                Ok(()) => Ok(good),
+                Err(breach) => Err(Broken {
+                    breach,
+                    mapped: good.rewritten,
+                }),
+            }
         });
         if let Some(ledger) = &self.ledger {
             ledger.took(began.elapsed());
@@ -235,7 +243,7 @@ impl Shared {
                     let (bad, all) = (good.bad_records, good.records);
                     ledger.good_but_for(&asked.uri, bad, all, fate, &good.sentence);
                 }
-                Err(breach) => {
+                Err(Broken { breach, .. }) => {
                     let content = body.bytes().unwrap_or_default();
                     let content_type = head.headers.get(header::CONTENT_TYPE);
                     let answer = Answer {
@@ -257,8 +265,8 @@ impl Shared {
                 }
                 Ok(self.with_content(head, body, good))
             }
-            Err(breach) => match self.contract.mode {
-                Mode::Observe => Ok(Response::from_parts(head, body)),
+            Err(Broken { breach, mapped }) => match self.contract.mode {
+                Mode::Observe => Ok(self.with_mapped(head, body, mapped)),
                 Mode::Enforce => Err(self.failure(&head, breach)),
             },
         }
@@ -270,7 +278,7 @@ impl Shared {
         headers: &HeaderMap,
         body: Bytes,
         last_good: Option<LastGood>,
-    ) -> Result<Good, Breach> {
+    ) -> Result<Good, Broken> {
         let contract = &self.contract;
         // A program takes as long as it likes, up to its bound.
         if body.len() <= AT_ONCE_BYTES && contract.transform.is_none() {
@@ -310,21 +318,26 @@ impl Shared {
                 Kind::TooComplex,
                 "defect",
                 "judging it failed here: please report this answer",
-            )),
+            )
+            .into()),
             Err(_) => {
                 let message = format!("judging it takes longer than `time_max`, {time_max:?}");
-                Err(Breach::new(Kind::TooComplex, "time_max", message))
+                Err(Breach::new(Kind::TooComplex, "time_max", message).into())
             }
         }
     }
 
     /// The answer with the content it has now.
-    fn with_content(&self, mut head: Parts, body: Body, good: Good) -> Response {
-        let Some(mapping) = self.contract.mapping() else {
+    fn with_content(&self, head: Parts, body: Body, good: Good) -> Response {
+        // Where records may be dropped, what lost none has the tag of what could have.
+        self.with_mapped(head, body, Some(good.rewritten.unwrap_or(good.content)))
+    }
+
+    /// The answer with what a mapping made of its content, if there is one.
+    fn with_mapped(&self, mut head: Parts, body: Body, mapped: Option<Bytes>) -> Response {
+        let (Some(mapping), Some(bytes)) = (self.contract.mapping(), mapped) else {
             return Response::from_parts(head, body);
         };
-        // Where records may be dropped, what lost none has the tag of what could have.
-        let bytes = good.rewritten.unwrap_or(good.content);
         mapping.on_body(&mut head.headers, &bytes);
         head.extensions.insert(MappedBy(self.contract.mapping));
         Response::from_parts(head, Body::full(bytes))

@@ -61,7 +61,7 @@ pub use self::{
     episode::{Episode, Visitors},
     field::{Field, FieldError, Found},
     formats::{ContentTypes, MediaKind, check_size, check_type, well_formed},
-    judge::Good,
+    judge::{Behind, Broken, Good},
     kept::Kept,
     layer::ContractLayer,
     ledger::{BadRecords, Ledger, LedgerSnapshot, Reporting},
