@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{process::Output, sync::Arc, time::Duration};
+use std::{path::Path, process::Output, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -12,9 +12,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use larder::stub::{Stub, StubOptions};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
-use support::{Asked, Gate, Origin, Piece, Play, larder};
+use support::{Asked, Binary, Gate, Origin, Piece, Play, larder};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
@@ -233,7 +234,7 @@ async fn what_cannot_be_used_is_exit_1_and_says_why() {
             0,
             "content.size",
             "warning",
-            "8 MiB of 9 MiB",
+            "8.0 MiB of 9.0 MiB",
         ),
         (
             "an error inside",
@@ -349,6 +350,56 @@ async fn bad_usage_is_exit_2_and_asks_nobody() {
 }
 
 // --- What it writes ---
+
+fn check(folder: &Path) -> Output {
+    let mut command = larder();
+    command
+        .args(["check", "--config"])
+        .arg(folder.join("proxy.toml"))
+        .env("VENDOR_TOKEN", SECRET)
+        .env("VENDOR_X_API_KEY", SECRET);
+    command.output().expect("the binary runs")
+}
+
+/// The same config on free ports.
+fn on_free_ports(folder: &Path) -> String {
+    let toml = std::fs::read_to_string(folder.join("proxy.toml")).expect("written");
+    format!(
+        "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\nstore.disk = \"0\"\n{toml}"
+    )
+}
+
+#[tokio::test]
+async fn what_it_writes_is_a_config_that_works() {
+    let vendor = Stub::start(StubOptions::default()).await.expect("the stub");
+    for (path, other) in [
+        ("/prices/sku-1?currency=EUR", "/prices/sku-2?currency=EUR"),
+        ("/catalogue?page=1", "/catalogue?page=2"),
+    ] {
+        let scratch = tempfile::tempdir().expect("scratch folder");
+        let folder = scratch.path().join("new");
+        let shown = folder.to_str().expect("text");
+        let output = probe(&[&vendor.url(path), "--write", shown]).await;
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(told.contains("next: larder check"), "{told}");
+        let checked = check(&folder);
+        let (out, err) = (text(&checked.stdout), text(&checked.stderr));
+        assert_eq!(checked.status.code(), Some(0), "{err}");
+        assert!(out.contains("is valid") && err.is_empty(), "{out}{err}");
+        let proxy = Binary::serve(&folder, &on_free_ports(&folder)).await;
+        for path in [path, other] {
+            let reply = proxy.client.get(path).await;
+            assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        }
+        let again = proxy.client.get(path).await;
+        assert!(
+            again.field("cache-status").contains("hit"),
+            "{}",
+            again.field("cache-status")
+        );
+    }
+}
 
 #[tokio::test]
 async fn no_secret_is_shown_or_written() {

@@ -365,7 +365,7 @@ fn write_contract(
         });
     }
     write_rules(out, "rules", &rules);
-    if let Some((place, _)) = records.filter(|(place, _)| !place.is_empty()) {
+    if let Some((place, _)) = records {
         let _ = writeln!(out, "records = {}", quoted(&place));
         write_rules(out, "record_rules", &record_rules);
         out.push_str(
