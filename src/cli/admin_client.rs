@@ -132,6 +132,11 @@ impl AdminClient {
         runtime(1)?.block_on(self.ask(Method::POST, path, content))
     }
 
+    /// Where it is: `http://127.0.0.1:9090`.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// `GET path`; what is answered.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod breaker;
 mod check;
 mod contracts;
 mod dev;
+mod docs;
 mod explain;
 mod probe;
 mod purge;
@@ -48,6 +49,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Show which answers broke the contracts of a running proxy's routes, and samples of them
     Contracts(contracts::ContractsArgs),
+    /// Write a page for each integration: owner, fields relied on, what visitors see when it breaks
+    Docs(docs::DocsArgs),
     /// Play the vendor: data that changes, faults that can be switched on
     Stub(stub::StubArgs),
 }
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Breaker(args) => breaker::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Contracts(args) => contracts::run(&args),
+        Command::Docs(args) => docs::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Probe(args) => return run_probe(&args),
         Command::Stub(args) => run_stub(args),
