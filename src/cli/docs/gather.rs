@@ -165,13 +165,23 @@ fn failing(upstream: &UpstreamConfig) -> Vec<String> {
         short(upstream.connect_timeout)
     )];
     lines.push(format!(
-        "A failed attempt is tried again up to {} times where nothing is stored, up to {} times where a copy stands behind, within a budget of {} % of all requests.",
-        retry.retries_max, retry.retries_max_stale, retry.budget_percent
+        "A failed attempt is tried again {} where nothing is stored, {} where a copy stands behind, within a budget of {} % of all requests.",
+        times(retry.retries_max),
+        times(retry.retries_max_stale),
+        retry.budget_percent
     ));
     lines.push(breaker("It", &upstream.breaker));
     let failures = statuses(&upstream.failures);
     lines.push(format!("These statuses are failures: {failures}."));
     lines
+}
+
+fn times(count: u32) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("up to {count} times"),
+    }
 }
 
 fn breaker(whose: &str, breaker: &BreakerConfig) -> String {

@@ -75,7 +75,7 @@ fn a_page_has_what_the_config_says_and_no_secret() {
         "asked for `/health` every 5s",
         "These statuses are failures: 429, 5xx.",
         "It is left alone after 5 failures in a row, or when 50 % of at least 10 calls within 30s failed",
-        "up to 2 times where nothing is stored, up to 1 times where a copy stands behind",
+        "tried again up to 2 times where nothing is stored, once where a copy stands behind",
     ] {
         assert!(shown.contains(want), "{want} in {shown}");
     }

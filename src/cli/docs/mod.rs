@@ -130,13 +130,20 @@ fn observe(proxy: &AdminArgs) -> Observation {
         let status = client.get("/api/v1/status")?;
         // Not every version of larder has these.
         let contracts = client.get("/api/v1/contracts").ok();
-        Ok((client.base().to_owned(), status, contracts))
+        let names = status["routes"].as_array().into_iter().flatten();
+        let names = names.filter_map(|route| route["name"].as_str());
+        let drift = names.filter_map(|name| {
+            let learnt = client.get(&format!("/api/v1/drift/{}", encoded(name)));
+            Some((name.to_owned(), learnt.ok()?))
+        });
+        let seen = observed::seen(&status, contracts.as_ref(), &drift.collect::<Vec<_>>());
+        Ok((client.base().to_owned(), seen))
     });
     match asked {
-        Ok((admin, status, contracts)) => Observation::At {
+        Ok((admin, seen)) => Observation::At {
             time: observed::instant(Clock::System.now().as_millis()),
             admin,
-            seen: observed::seen(&status, contracts.as_ref()),
+            seen,
         },
         Err(CliError::NoProxy(_)) => {
             let place = match (&proxy.admin, proxy.client()) {
@@ -151,6 +158,18 @@ fn observe(proxy: &AdminArgs) -> Observation {
             Observation::Absent(why.lines().next().unwrap_or_default().to_owned())
         }
     }
+}
+
+/// A route's name as one segment of a path, percent-encoded but for unreserved characters (RFC 3986 2.3).
+fn encoded(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            true => out.push(char::from(byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// The files of all pages and their index, or of one page.

@@ -6,8 +6,16 @@ use serde_json::Value;
 use super::model::Seen;
 use crate::clock::Timestamp;
 
-/// What `/api/v1/status`, and `/api/v1/contracts` where there is one, say of each upstream.
-pub(super) fn seen(status: &Value, contracts: Option<&Value>) -> Vec<(String, Seen)> {
+/// Fields seen in answers that are listed; more are counted.
+const PLACES_MAX: usize = 60;
+
+/// What `/api/v1/status`, and where there is one `/api/v1/contracts` and `/api/v1/drift/ROUTE` (by route), say of each
+/// upstream.
+pub(super) fn seen(
+    status: &Value,
+    contracts: Option<&Value>,
+    drift: &[(String, Value)],
+) -> Vec<(String, Seen)> {
     let upstreams = status["upstreams"].as_array();
     let upstreams = upstreams.into_iter().flatten().filter_map(|upstream| {
         let name = upstream["name"].as_str()?;
@@ -15,7 +23,11 @@ pub(super) fn seen(status: &Value, contracts: Option<&Value>) -> Vec<(String, Se
             .filter_map(|route| {
                 let route_name = route["name"].as_str()?;
                 let contract = contracts.and_then(|all| contract_of(all, route_name));
-                Some((route_name.to_owned(), route_seen(route, contract)))
+                let mut lines = route_seen(route, contract);
+                if let Some((_, learnt)) = drift.iter().find(|(known, _)| known == route_name) {
+                    drift_seen(learnt, &mut lines);
+                }
+                Some((route_name.to_owned(), lines))
             })
             .collect();
         let broken = routes_of(status, name).any(|route| {
@@ -163,6 +175,51 @@ fn version_seen(version: &Value, lines: &mut Vec<String>) {
     }
 }
 
+/// What was learnt of the shape of a route's answers, and how it changed.
+fn drift_seen(learnt: &Value, lines: &mut Vec<String>) {
+    for change in list(&learnt["changes"]) {
+        let word = |name: &str| change[name].as_str().unwrap_or_default();
+        let ended = match change["ended"].as_bool() {
+            Some(true) => ", and is again as it was",
+            _ => "",
+        };
+        lines.push(format!(
+            "Changed ({}): {} {} since {}, {} of {} answers{ended}.",
+            word("class"),
+            word("path"),
+            word("change").replace('_', " "),
+            instant(number(&change["first_seen_ms"])),
+            number(&change["answers"]),
+            number(&change["of"])
+        ));
+    }
+    let places = list(&learnt["places"]);
+    let shown: Vec<_> = places.iter().take(PLACES_MAX).filter_map(place).collect();
+    if shown.is_empty() {
+        return;
+    }
+    let more = match places.len().saturating_sub(PLACES_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let answers = number(&learnt["answers"]);
+    lines.push(format!(
+        "Fields seen in {answers} answers: {}{more}.",
+        shown.join("; ")
+    ));
+}
+
+/// `$.price number or null`
+fn place(place: &Value) -> Option<String> {
+    let path = place["path"].as_str()?;
+    let types = list(&place["types"]).iter().filter_map(Value::as_str);
+    let mut shown = format!("{path} {}", types.collect::<Vec<_>>().join(" or "));
+    if let Some(present) = place["present"].as_f64().filter(|present| *present < 1.0) {
+        shown.push_str(&format!(" (in {:.0} %)", present * 100.0));
+    }
+    Some(shown.trim_end().to_owned())
+}
+
 /// RFC 3339 in UTC, to the second.
 pub(super) fn instant(millis: u64) -> String {
     let secs = i64::try_from(Timestamp::from_millis(millis).as_millis() / 1000);
@@ -196,7 +253,13 @@ mod tests {
         });
         let contracts = json!({"contracts": [{"route": "prices", "good": 9, "breach": 1, "observed": 0,
             "open": [{"first_ms": 1_800_000_000_000u64, "message": "price is 0"}]}]});
-        let seen = seen(&status, Some(&contracts));
+        let drift = [(
+            "prices".to_owned(),
+            json!({"answers": 40, "changes": [{"path": "$.price", "change": "type_changed", "class": "breaking",
+                "first_seen_ms": 1_800_000_000_000u64, "answers": 3, "of": 4}],
+                "places": [{"path": "$.price", "types": ["number", "null"], "present": 0.5}, {"path": "$.sku", "types": ["string"]}]}),
+        )];
+        let seen = seen(&status, Some(&contracts), &drift);
         let (name, pricing) = &seen[0];
         assert_eq!(
             (name.as_str(), pricing.state.as_str()),
@@ -220,6 +283,8 @@ mod tests {
             "named version 2 in place of 1",
             "met the contract: 9; that broke it: 1",
             "Broken since 2027-01-15T08:00:00Z: price is 0",
+            "Changed (breaking): $.price type changed since 2027-01-15T08:00:00Z, 3 of 4 answers.",
+            "Fields seen in 40 answers: $.price number or null (in 50 %); $.sku string.",
         ] {
             assert!(all.contains(want), "{want} in {all}");
         }
@@ -232,7 +297,7 @@ mod tests {
             json!([]),
             json!({"upstreams": [{}, {"name": 5}]}),
         ] {
-            assert!(seen(&status, Some(&json!({}))).is_empty());
+            assert!(seen(&status, Some(&json!({})), &[]).is_empty());
         }
     }
 }

@@ -170,8 +170,19 @@ pub(super) fn day_end(day: jiff::civil::Date) -> Option<Timestamp> {
     Some(Timestamp::from_secs(secs))
 }
 
+/// Whether any of [`RELS`] can be in it.
+fn speaks_of_versions(line: &[u8]) -> bool {
+    let has = |word: &[u8]| {
+        let mut windows = line.windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word))
+    };
+    has(b"-version") || has(b"sunset") || has(b"deprecation")
+}
+
 fn version_links(headers: &HeaderMap) -> Vec<VersionLink> {
-    if !headers.contains_key(header::LINK) {
+    // Many answers have links to the next page and to style sheets, and only these are worth being taken apart.
+    let mut lines = headers.get_all(header::LINK).iter();
+    if !lines.any(|line| speaks_of_versions(line.as_bytes())) {
         return Vec::new();
     }
     let mut found: Vec<VersionLink> = Vec::new();
