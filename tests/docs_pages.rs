@@ -103,6 +103,46 @@ fn a_folder_is_out_of_date_when_the_config_says_something_else() {
 }
 
 #[test]
+fn a_page_lists_the_fields_that_the_contract_relies_on() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let config = folder.path().join("proxy.toml");
+    let toml = r#"
+        [upstream.api]
+        endpoints = ["https://api.example"]
+        review_by = 2099-01-31
+        [[route]]
+        name = "prices"
+        path = "/prices/{sku}"
+        upstream = "api"
+        [route.contract]
+        schema = "price.json"
+        rules = [
+            { field = "/price", required = true, above = 0, max = 10000 },
+            { field = "/currency", equals = "EUR" },
+        ]
+    "#;
+    let schema =
+        r#"{"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}}}"#;
+    fs::write(&config, toml).expect("written");
+    fs::write(folder.path().join("price.json"), schema).expect("written");
+    let out = folder.path().join("pages");
+    let out_arg = out.to_str().expect("a path in text");
+    let (done, said) = docs(&config, &["--offline", "--out", out_arg]);
+    assert!(done, "{said}");
+    let page = fs::read_to_string(out.join("api.md")).expect("written");
+    for want in [
+        "| Review by | 2099-01-31 |",
+        "What breaks the contract reaches nobody",
+        "Their schema is `price.json`.",
+        "| `/price` | required; above 0; max 10000 | rule |",
+        "| `/currency` | equals EUR | rule |",
+        "| `/sku` | required; string | schema |",
+    ] {
+        assert!(page.contains(want), "{want} in {page}");
+    }
+}
+
+#[test]
 fn a_name_that_is_not_there_and_a_config_that_is_not_valid_are_told() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let out = folder.path().join("pages");

@@ -25,8 +25,12 @@ pub(super) fn pages(
     file: &Table,
     read: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<Page> {
-    let written = file.get("route").and_then(Value::as_array);
-    let written: Vec<_> = written.into_iter().flatten().collect();
+    // One table stands for a list of one.
+    let written = match file.get("route") {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(table) => std::slice::from_ref(table),
+        None => &[],
+    };
     let mut taken = HashSet::from(["readme.md".to_owned()]);
     let mut pages = Vec::new();
     for upstream in &config.upstreams {

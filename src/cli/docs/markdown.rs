@@ -20,7 +20,7 @@ pub(super) fn text(text: &str) -> String {
 /// A sentence of ours in which backquotes mean code: what is between them is code, the rest is escaped.
 pub(super) fn sentence(sentence: &str) -> String {
     let parts = sentence.split('`');
-    if parts.clone().count() % 2 == 0 {
+    if parts.clone().count().is_multiple_of(2) {
         return text(sentence);
     }
     let shown = parts.enumerate().map(|(nth, part)| match nth % 2 {

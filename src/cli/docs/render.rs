@@ -58,7 +58,7 @@ pub(super) fn page(page: &Page, observation: &Observation) -> String {
     for known in &page.routes {
         route(&mut out, known, seen);
     }
-    ended(out)
+    ended(&out)
 }
 
 fn table_of(page: &Page, out: &mut String) {
@@ -200,7 +200,7 @@ pub(super) fn index(pages: &[Page], observation: &Observation) -> String {
             );
         }
     }
-    ended(out)
+    ended(&out)
 }
 
 // --- Lines ---
@@ -241,7 +241,7 @@ fn list_under(out: &mut String, heading: &str, items: &[String], shown: fn(&str)
 }
 
 /// One line end at the end.
-fn ended(out: String) -> String {
+fn ended(out: &str) -> String {
     format!("{}\n", out.trim_end())
 }
 

@@ -10,7 +10,7 @@
 //!
 //! - An answer that says nothing costs look-ups by name and one atomic load: no lock, no allocation, no look at a clock.
 //! - Nothing waits: what changed is marked, and written down by the [`Saver`]'s thread.
-//! - What was told is kept: a restart repeats nothing, a crash at most what was told in the seconds before it.
+//! - What was told is kept: a restart repeats nothing, a crash at most what was told in the moment before it.
 //!
 //! What this does not do: change or refuse an answer.
 
@@ -218,7 +218,7 @@ impl Versions {
         if changes.is_empty() {
             return;
         }
-        self.keep();
+        self.keep_now();
         for change in changes {
             (self.0.tell)(&VersionEvent::Changed { route, change });
         }
@@ -254,7 +254,7 @@ impl Versions {
         }
         reviews.insert(upstream.name.to_string(), now);
         drop(reviews);
-        self.keep();
+        self.keep_now();
         (self.0.tell)(&VersionEvent::ReviewOverdue { upstream, days });
     }
 
@@ -288,6 +288,13 @@ impl Versions {
     /// The clock by which days are counted.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// What was told is not told again, even if this process ends in a moment.
+    fn keep_now(&self) {
+        if let Some(saved) = self.0.saved.get() {
+            saved.mark_urgent();
+        }
     }
 
     fn keep(&self) {
