@@ -21,7 +21,7 @@ impl Fixed {
             match (name, value.get_ref()) {
                 ("policy", _) => {}
                 ("route", DeValue::Array(routes)) => {
-                    let routes = routes.iter().map(|route| route.get_ref());
+                    let routes = routes.iter().map(toml::Spanned::get_ref);
                     parts.extend(routes.flat_map(of_route));
                 }
                 ("route", route) => parts.extend(of_route(route)),

@@ -283,7 +283,7 @@ fn question_shown(seen: &Seen<'_>) -> QuestionShown {
     let ranged = asks_for_part(method, headers, seen.found);
     let copy = seen.found.copy.as_ref().and_then(response_in);
     let part = seen.found.part.as_ref().and_then(response_in);
-    let asked = question(&seen.route, method, ranged, copy, part);
+    let asked = question(seen.route, method, ranged, copy, part);
     let mut fields = HeaderMap::new();
     let what = match asked {
         Question::Whether(stored) => match validate::add_conditions(stored, &mut fields) {
