@@ -1,9 +1,6 @@
 //! What is wrong with a route's `transform`, told where it stands.
 
-use super::{
-    tests::{complaints_with, parsed_with},
-    *,
-};
+use super::tests::{complaints_with, parsed_with};
 
 const ROUTE: &str = "upstream.api.endpoints = [\"http://127.0.0.1:9100\"]
 [[route]]
