@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use larder::clock::Clock;
-use support::{Asked, NOW, Origin, Play, Proxy, Reply, Setup, one_route, request};
+use support::{Asked, NOW, Origin, Piece, Play, Proxy, Reply, Setup, one_route, request};
 
 const RENAME: &str = "transform = \".price = .cost | del(.cost)\"";
 const SITE: &str = r#"{"sku":"a","price":12.50}"#;
@@ -226,6 +226,31 @@ async fn digests_of_the_vendors_bytes_are_not_served_with_others() {
         assert_eq!(field(&got.headers, gone), "", "{gone}");
     }
     assert_eq!(field(&got.headers, "vary"), "accept-encoding");
+}
+
+#[tokio::test]
+async fn what_came_zipped_is_mapped_and_served_as_it_is() {
+    let clock = Clock::manual(NOW);
+    let origin = Origin::start(|asked| {
+        assert_eq!(asked.field("accept-encoding"), "gzip");
+        let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut zipped, VENDOR.as_bytes()).expect("memory takes it");
+        let zipped = zipped.finish().expect("memory takes it");
+        let fields = [
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip"),
+            ("etag", "\"v1\""),
+        ];
+        Play::pieces(200, &fields, vec![Piece::Bytes(zipped.into())])
+    })
+    .await;
+    let proxy = proxy(&origin, &clock, RENAME).await;
+    let got = proxy
+        .client
+        .get_with("/p", &[("accept-encoding", "gzip, br")])
+        .await;
+    assert_eq!(text(&got), SITE);
+    assert_eq!(field(&got.headers, "content-encoding"), "");
 }
 
 #[tokio::test]

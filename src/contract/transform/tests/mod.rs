@@ -390,6 +390,25 @@ fn a_mapping_does_what_jq_does() {
 }
 
 #[test]
+fn json_is_read_as_others_read_it_and_means_the_same_afterwards() {
+    let known = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+    let same = program(".");
+    proptest::proptest!(|(text in r#"[\[\]{}",:0-9a-ntrue\\ .E+-]{0,30}|[\[\],01 ]{0,20}|"(\\u[0-9d][89a-f][0-9]{2}|[a-z]|\\["n/]){0,6}"|\PC{0,20}"#)| {
+        let got = same.run_with(text.as_bytes(), &Limits::default(), GRANT, Arc::new(|| false));
+        match (known(&text), got) {
+            (Ok(want), Ok(got)) => {
+                let got = std::str::from_utf8(&got).map(|got| known(got).ok());
+                proptest::prop_assert_eq!(got, Ok(Some(want)));
+            }
+            (Ok(_), Err(breach)) => proptest::prop_assert!(false, "{}: {}", text, breach),
+            // Floating point has no room for it; here it stays text.
+            (Err(error), Ok(_)) => proptest::prop_assert!(error.to_string().contains("out of range"), "{}", text),
+            (Err(_), Err(_)) => {}
+        }
+    });
+}
+
+#[test]
 fn what_a_program_gives_is_the_same_each_time() {
     let body = r#"{"z":1,"a":{"y":[1,2,{"q":1,"b":2}]},"m":[3,1,2]}"#;
     let text = "with_entries(.value |= tojson) + {keys: keys, all: [.. | numbers]}";
