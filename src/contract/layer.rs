@@ -308,7 +308,7 @@ impl Shared {
         let time_max = self.contract.limits.time_max;
         // A program that takes too long is stopped at that time, and says so a little later.
         let patience = match self.contract.transform {
-            Some(_) => time_max + time_max / 4,
+            Some(_) => time_max.saturating_add(time_max / 4),
             None => time_max,
         };
         match tokio::time::timeout(patience, judging).await {

@@ -63,7 +63,11 @@ struct Compiled {
 }
 
 impl Program {
-    /// Compiles the text of a program.
+    /// Compiles the text of a program. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, and where.
     pub fn compile(text: &str) -> Result<Self, ProgramError> {
         let filter =
             on_own_stack(COMPILE_STACK, || compile::compile(text)).unwrap_or_else(|why| {
@@ -93,20 +97,24 @@ impl Program {
     /// What the program makes of a body.
     ///
     /// Takes up to `time_max`, whatever the size of the body, and does not yield: not for async threads.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the body, or what the program does wrong with it.
     pub fn run(&self, body: &[u8], limits: &Limits) -> Result<Bytes, Breach> {
-        self.run_until(body, limits, Instant::now() + limits.time_max)
-    }
-
-    /// The same, with the end of the time that all of the judging has.
-    pub fn run_until(&self, body: &[u8], limits: &Limits, end: Instant) -> Result<Bytes, Breach> {
+        let steps = u64::try_from(limits.time_max.as_millis()).unwrap_or(u64::MAX);
+        // Some copies of what there is, and something to begin with.
+        let bytes = (64 * body.len() as u64).min(limits.body_bytes_max.saturating_mul(16));
         let grant = Grant {
-            steps: STEPS_PER_MS.saturating_mul(limits.time_max.as_millis() as u64),
-            // Some copies of what there is, and something to begin with.
-            bytes: (64 * body.len() as u64).min(16 * limits.body_bytes_max) + (32 << 20),
+            steps: STEPS_PER_MS.saturating_mul(steps),
+            bytes: bytes.saturating_add(32 << 20),
             contexts: CONTEXTS_MAX,
             stack: STACK_MAX,
         };
-        self.run_with(body, limits, grant, Arc::new(move || Instant::now() >= end))
+        // None: later than there are times.
+        let end = Instant::now().checked_add(limits.time_max);
+        let is_late = move || end.is_some_and(|end| Instant::now() >= end);
+        self.run_with(body, limits, grant, Arc::new(is_late))
     }
 
     fn run_with(
