@@ -52,8 +52,8 @@ fn bad_answers() -> Vec<(&'static str, &'static str, Play)> {
             "content_type",
             Play::answer(200, &[("content-type", "text/html")], html),
         ),
-        ("empty 200", "malformed", json("")),
-        ("no content", "malformed", Play::answer(204, &[], "")),
+        ("empty 200", "size", json("")),
+        ("no content", "size", Play::answer(204, &[], "")),
         ("truncated JSON", "malformed", json(&GOOD[..GOOD.len() / 2])),
         ("wrong currency", "rule", json(&GOOD.replace("EUR", "USD"))),
         (
