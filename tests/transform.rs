@@ -28,7 +28,9 @@ fn json(body: &str, fields: &[(&str, &str)]) -> Play {
 }
 
 fn fresh(seconds: u64) -> String {
-    format!("fresh = \"{seconds}s\"\noverride = true")
+    format!(
+        "fresh = \"{seconds}s\"\noverride = true\nstale_while_revalidate = \"0s\"\nstale_after = \"20s\""
+    )
 }
 
 async fn proxy(origin: &Origin, clock: &Clock, route: &str) -> Proxy {

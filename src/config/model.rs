@@ -74,7 +74,7 @@ pub struct ServerConfig {
     /// Requests at once that wait for an upstream; more are shed. Default: three quarters of `connections_max`, so that a
     /// quarter of the connections is left for what the store answers.
     pub requests_max: usize,
-    /// Answers over 64 KiB that are judged at once, each on a thread of its own. Default: one per core.
+    /// Answers over 64 KiB that are judged at once, each on a thread of its own. Default: one per core, at least 2.
     pub judges_max: usize,
     /// Share of `requests_max` and `fetches_max` that is kept for the routes in equal parts, 0 to 100. Default: 50.
     pub reserved_percent: u32,

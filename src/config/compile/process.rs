@@ -41,7 +41,7 @@ pub(super) fn server(table: &Table<'_>) -> ServerConfig {
             .unwrap_or(connections_max - connections_max / 4),
         judges_max: table
             .optional_count("judges_max")
-            .unwrap_or_else(|| table.cx.env.cores()),
+            .unwrap_or_else(|| table.cx.env.cores().max(2)),
         reserved_percent: table.count("reserved_percent"),
         bodies_bytes_max: table.size("bodies_max"),
         client_connections_max: table.optional_count("client_connections_max"),
