@@ -34,6 +34,11 @@ real:
     cargo build --release --locked
     tests/real/run
 
+# Contracts against schemas and documents that nobody here wrote.
+contracts:
+    cargo build --release --locked
+    tests/real/contracts
+
 # The open cache test suite against the strict profile.
 conformance *ARGS:
     cargo build --release --locked

@@ -10,7 +10,7 @@ use divan::{Bencher, black_box, counter::BytesCount};
 use http::{HeaderMap, HeaderValue, header};
 use larder::{
     config::{self, FixedEnv},
-    contract::{Contract, Effort, Limits, Program, Schema, decode},
+    contract::{Behind, Contract, Effort, Limits, Program, Schema, decode, json},
 };
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ fn reading(bencher: Bencher<'_, '_>, kib: usize) {
     let body = catalogue(kib);
     bencher
         .counter(BytesCount::of_slice(&*body))
-        .bench(|| serde_json::from_slice::<Value>(black_box(&body)).expect("it is JSON"));
+        .bench(|| json::read(black_box(&body), &Limits::default()).expect("it is JSON"));
 }
 
 #[divan::bench(args = KIB)]
@@ -135,7 +135,7 @@ fn judged(bencher: Bencher<'_, '_>, kib: usize, keys: &str) {
         HeaderValue::from_static("application/json"),
     );
     bencher.counter(BytesCount::of_slice(&*body)).bench(|| {
-        let judged = contract.judge(&headers, black_box(&body), None);
+        let judged = contract.judge(&headers, black_box(&body), Behind::default());
         assert!(judged.is_ok());
     });
 }

@@ -32,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("contract", contract::fuzzing::terms),
     ("envelope", store::fuzzing::envelope),
     ("rate_limit", resilience::quota::fields::fuzz),
+    ("forms", contract::schema::fuzzing::forms),
+    ("schemas", contract::schema::fuzzing::schemas),
     ("date", dates),
     ("uri", uris),
     ("config", configs),

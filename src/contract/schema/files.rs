@@ -18,6 +18,8 @@ use serde_json::Value;
 use super::{SCHEMA_BYTES_MAX, SCHEMA_FILES_MAX, SchemaError, SchemaPlace, shown::sentence};
 
 const BASE: &str = "larder:///";
+/// Documents are nested 128 deep at most.
+const STACK_BYTES: usize = 16 << 20;
 
 /// The documents that a schema is made of besides its own, as far as they were asked for.
 pub(super) struct Shelf {
@@ -34,6 +36,17 @@ pub(super) struct Shelf {
 struct Retriever {
     documents: BTreeMap<String, Value>,
     wanted: Arc<Mutex<Option<String>>>,
+}
+
+/// Runs what follows a schema as deep as it is nested, where there is stack enough; `None`: it panicked.
+pub(super) fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("larder-schema".to_owned())
+            .stack_size(STACK_BYTES);
+        let run = thread.spawn_scoped(scope, run).ok()?;
+        run.join().ok()
+    })
 }
 
 /// JSON, or where it ends to be.
@@ -182,8 +195,13 @@ impl Shelf {
             ..error
         };
         let document = parse(&text).map_err(in_file)?;
-        if let Err(error) = by_meta_schema(draft.detect(&document), &document) {
-            return Err(in_file(from_meta_schema(&document, &error)));
+        let draft = draft.detect(&document);
+        let checked = apart(|| {
+            let error = by_meta_schema(draft, &document).err()?;
+            Some(from_meta_schema(&document, &error))
+        });
+        if let Some(Some(error)) = checked {
+            return Err(in_file(error));
         }
         self.learn_folder(&path, &document);
         let documents = Arc::make_mut(&mut self.documents);

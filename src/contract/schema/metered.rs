@@ -7,6 +7,8 @@
 //! # Invariants
 //!
 //! - No look is free, so that whatever is asked ends after as many steps as there are.
+//! - How deep the validator is in itself is looked at with each of them, too: it has no bound of that either, and a stack that
+//!   overflows is the end of the process.
 //! - Unwinding starts here only, and ends in [`within`]; no hook hears of it, and no panic of anybody else passes it.
 //! - Errors of the validator hold no parts of the answer (but the names of members): copies of it, one for each level of
 //!   nested `anyOf`, would cost more than judging it.
@@ -29,12 +31,16 @@ use crate::contract::{Effort, effort::Exhausted};
 const TEXT_BYTES_PER_STEP: usize = 64;
 /// An error is built out of two paths and a message.
 const STEPS_PER_ERROR: u64 = 16;
+/// How much of the thread's stack a validation may take: half of what the smallest has (2 MiB).
+const STACK_BYTES_MAX: usize = 1 << 20;
 
 /// What the values of one answer pay from.
 pub(super) struct Meter<'a> {
     effort: &'a Effort<'a>,
     errors_left: Cell<u32>,
     root: &'a Value,
+    /// Where on the stack the validation began.
+    stack_base: usize,
 }
 
 /// Why a validation was left.
@@ -42,6 +48,8 @@ pub(super) struct Meter<'a> {
 pub(super) enum Stop {
     /// It took too much.
     Exhausted(Exhausted),
+    /// It led too deep.
+    Deep,
     /// It found more errors than anybody will read.
     Errors,
     /// The validator panicked.
@@ -91,6 +99,7 @@ impl<'a> Meter<'a> {
             effort,
             errors_left: Cell::new(errors_max),
             root,
+            stack_base: stack_address(),
         }
     }
 
@@ -104,8 +113,16 @@ impl<'a> Meter<'a> {
 
     #[inline]
     fn pay(&self, steps: u64) {
+        self.look_down();
         if let Err(exhausted) = self.effort.spend(steps) {
             leave(Stop::Exhausted(exhausted));
+        }
+    }
+
+    #[inline]
+    fn look_down(&self) {
+        if self.stack_base.abs_diff(stack_address()) > STACK_BYTES_MAX {
+            leave(Stop::Deep);
         }
     }
 
@@ -116,6 +133,13 @@ impl<'a> Meter<'a> {
             None => leave(Stop::Errors),
         }
     }
+}
+
+/// About where on its stack this thread is.
+#[inline]
+fn stack_address() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)) as usize
 }
 
 #[cold]
@@ -247,7 +271,11 @@ impl<'a> Node<'a, MeteredJson> for Metered<'a> {
         Cow::Borrowed(&Value::Null)
     }
 
+    /// Asked for wherever a reference is followed, also where nothing is looked at.
     fn identity(&self) -> Option<NodeIdentity> {
+        if let Some(meter) = self.meter {
+            meter.look_down();
+        }
         let address = std::ptr::from_ref::<Value>(self.value) as usize;
         Some(NodeIdentity::new(address))
     }

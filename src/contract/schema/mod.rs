@@ -13,6 +13,8 @@
 //! - A term names a keyword of the schema and nothing of the answer, so that the same mistake has the same name.
 
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod metered;
 mod place;
 mod shown;
@@ -29,7 +31,7 @@ use self::{
 use super::{Breach, Effort, Kind, Violation};
 
 /// Largest document of a schema, in bytes. Also of each file it refers to.
-pub const SCHEMA_BYTES_MAX: usize = 1 << 20;
+pub const SCHEMA_BYTES_MAX: usize = 4 << 20;
 /// Most files that a schema refers to, and that these refer to.
 pub const SCHEMA_FILES_MAX: usize = 32;
 /// Errors that are looked for in one answer; nobody reads more, and each takes some hundred bytes.
@@ -118,7 +120,11 @@ impl Schema {
         }
         let mut shelf = Shelf::new(home, &document);
         loop {
-            let built = options(&shelf).build(&document);
+            let built = files::apart(|| options(&shelf).build(&document));
+            let Some(built) = built else {
+                let message = "the validator fails on it: please report this schema";
+                return Err(SchemaError::at("", message));
+            };
             match (built, shelf.wanted()) {
                 (Ok(validator), _) => {
                     let compiled = Compiled {
@@ -204,6 +210,11 @@ impl Schema {
     fn left(&self, stop: Stop, answer: &Value, effort: &Effort<'_>) -> Breach {
         match stop {
             Stop::Exhausted(exhausted) => exhausted.into(),
+            Stop::Deep => Breach::new(
+                Kind::TooComplex,
+                "depth_max",
+                "the schema and the answer lead too deep into each other",
+            ),
             Stop::Broken => Breach::new(
                 Kind::TooComplex,
                 "schema",

@@ -427,16 +427,47 @@ fn what_is_found_is_bounded_and_so_is_what_is_told() {
     );
 }
 
-#[test]
-fn as_deep_as_an_answer_may_be_fits_on_a_small_stack() {
-    let schema = schema(
-        json!({"$defs": {"n": {"items": {"$ref": "#/$defs/n"}, "type": ["array", "null"]}}, "$ref": "#/$defs/n"}),
-    );
-    let mut deep = json!(0);
-    for _ in 0..127 {
-        deep = json!([deep]);
-    }
+/// On a thread as small as those that judge.
+fn on_a_small_stack<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::Builder::new().stack_size(2 << 20);
-    let checked = thread.spawn(move || check(&schema, &deep).map(|violations| violations.len()));
-    assert_eq!(checked.unwrap().join().unwrap(), Ok(1));
+    thread.spawn(run).unwrap().join().unwrap()
+}
+
+fn nested(depth: usize, inner: Value, wrap: impl Fn(Value) -> Value) -> Value {
+    (0..depth).fold(inner, |inner, _| wrap(inner))
+}
+
+#[test]
+fn as_deep_as_an_answer_is_by_default_fits_on_a_small_stack() {
+    let schema = schema(json!({
+        "$defs": {"n": {"items": {"$ref": "#/$defs/n"}, "type": ["array", "null"]}},
+        "$ref": "#/$defs/n"
+    }));
+    let checked = on_a_small_stack(move || {
+        let deep = nested(64, json!(0), |inner| json!([inner]));
+        check(&schema, &deep).map(|violations| violations.len())
+    });
+    assert_eq!(checked, Ok(1));
+}
+
+#[test]
+fn a_deep_answer_does_not_lead_beyond_the_end_of_the_stack() {
+    let recursive = json!({"$defs": {"n": {"anyOf": [{"type": "null"}, {"items": {"$ref": "#/$defs/n"}, "type": "array"}]}}, "$ref": "#/$defs/n"});
+    let deep = || nested(1000, json!(0), |inner| json!([inner]));
+    let nested_schema = nested(
+        40,
+        json!({"type": "string"}),
+        |inner| json!({"not": {"items": inner}}),
+    );
+    on_a_small_stack(move || {
+        for (name, document, answer) in [
+            ("a deep answer", recursive, deep()),
+            ("a nested schema", nested_schema, deep()),
+        ] {
+            let schema = schema(document);
+            if let Err(breach) = check(&schema, &answer) {
+                assert_eq!(breach.kind, Kind::TooComplex, "{name}: {breach}");
+            }
+        }
+    });
 }
