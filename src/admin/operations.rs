@@ -4,6 +4,7 @@
 //! force before it answers, or none. `GET /api/v1/purges` lists the latest. `GET /api/v1/explain?url=…&method=GET&header=Name:value`
 //! explains what would happen to a request; `header` may be there several times. `GET /api/v1/breakers` lists breakers,
 //! `POST /api/v1/breakers` moves one by a [`BreakerOrder`]. `POST /api/v1/reload` reads the config again.
+//! `POST /api/v1/datasets/NAME/accept` lets a real drop of a dataset in.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
@@ -50,6 +51,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The same of one route, with samples; `None` where it has none. Must not block.
     fn contract(&self, route: &str) -> Option<ContractReport>;
+
+    /// Takes whatever comes next into this dataset as it is; `false` where no contract names it. Must not block.
+    fn accept_dataset(&self, name: &str) -> bool;
 }
 
 /// A request to be explained.

@@ -69,6 +69,7 @@ pub(super) fn router(
         .route("/api/v1/contracts", get(list_contracts))
         // Names of routes may hold slashes.
         .route("/api/v1/contracts/{*route}", get(report_contract))
+        .route("/api/v1/datasets/{name}/accept", post(accept_dataset))
         .route("/api/v1/explain", get(explain))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
@@ -245,6 +246,23 @@ async fn report_contract(
             problem(&nothing, &Method::GET, &headers)
         }
     }
+}
+
+/// Takes whatever comes next into a dataset as it is.
+async fn accept_dataset(
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    content: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Err(refusal) = ordered(&headers, content) {
+        return refusal;
+    }
+    if shown.operations.accept_dataset(&name) {
+        return Json(serde_json::json!({ "accepted": name })).into_response();
+    }
+    let detail = "no contract names a dataset of this name: look at `reconcile` of the routes";
+    refuse(&headers, StatusCode::NOT_FOUND, detail.to_owned())
 }
 
 /// What would happen to a request, and why.

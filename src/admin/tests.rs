@@ -113,6 +113,10 @@ impl Operations for Fixed {
     fn contract(&self, route: &str) -> Option<ContractReport> {
         (route == "a/{b}").then(contract)
     }
+
+    fn accept_dataset(&self, name: &str) -> bool {
+        name == "catalogue"
+    }
 }
 
 fn contract() -> ContractReport {
@@ -507,6 +511,21 @@ async fn a_request_is_explained_by_the_parameters_of_a_query() {
     let admin = Running::start(Some("s3cret"), Ok(()));
     let (head, _) = admin.ask("GET /api/v1/explain?url=/a", LOCAL).await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    admin.stop().await;
+}
+
+#[tokio::test]
+async fn a_dataset_is_accepted_by_its_name() {
+    const JSON: &str = "host: localhost\r\ncontent-type: application/json\r\n";
+    let admin = Running::start(None, Ok(()));
+    for (path, fields, status) in [
+        ("/api/v1/datasets/catalogue/accept", JSON, "200"),
+        ("/api/v1/datasets/other/accept", JSON, "404"),
+    ] {
+        let (head, body) = admin.post(path, fields, "{}").await;
+        let want = format!("HTTP/1.1 {status} ");
+        assert!(head.starts_with(&want), "{path}: {head}{body}");
+    }
     admin.stop().await;
 }
 

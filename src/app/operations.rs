@@ -129,6 +129,10 @@ impl Operations for Report {
     fn contract(&self, route: &str) -> Option<ContractReport> {
         self.report_contract(route)
     }
+
+    fn accept_dataset(&self, name: &str) -> bool {
+        self.contracts.datasets().accept(name)
+    }
 }
 
 /// What an order comes to.
