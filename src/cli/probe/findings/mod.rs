@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::{
     content::Content,
-    seen::{BodyEnd, Observations, Purpose},
+    seen::{BodyEnd, Exchange, Observations, Purpose},
     shape::{Merger, Shape},
 };
 
@@ -194,7 +194,9 @@ pub(super) fn read(seen: &Observations) -> Reading {
             documents += 1;
         }
     };
-    if let Some(content) = &content {
+    // What stands in an error says nothing of the data.
+    let is_good = |first: &&Exchange| first.answer.status.is_success();
+    if let (Some(content), Some(_)) = (&content, seen.first().filter(is_good)) {
         take(content);
         let more = seen.of(Purpose::Plain).skip(1);
         let good = more.filter(|one| one.answer.status.is_success());
