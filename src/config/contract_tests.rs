@@ -202,3 +202,43 @@ fn what_looks_into_nothing_takes_any_type() {
         (1, "text/csv".to_owned())
     );
 }
+
+#[test]
+fn what_is_told_and_kept_has_bounds() {
+    for (name, contract, want) in [
+        (
+            "all of it",
+            "quiet = \"1h\"\nsamples_max = 0\nsample_bytes_max = \"64 KiB\"",
+            "",
+        ),
+        (
+            "longer samples than can be kept",
+            "sample_bytes_max = \"65 KiB\"",
+            "conf/proxy.toml:7:20: route.prices.contract.sample_bytes_max: is more than 64 KiB",
+        ),
+        (
+            "more samples than anybody reads",
+            "samples_max = 51",
+            "conf/proxy.toml:7:15: route.prices.contract.samples_max: ",
+        ),
+        (
+            "no time at all",
+            "quiet = \"0s\"",
+            "conf/proxy.toml:7:9: route.prices.contract.quiet: ",
+        ),
+    ] {
+        let text = format!("{ROUTE}{contract}");
+        if want.is_empty() {
+            let config = parsed_with(&text, &files());
+            let telling = config.routes[0].contract.as_ref().unwrap().telling;
+            assert_eq!(
+                (telling.samples_max, telling.sample_bytes_max),
+                (0, 64 << 10)
+            );
+            assert_eq!(telling.quiet, std::time::Duration::from_secs(3600));
+            continue;
+        }
+        let told = complaints_with(&text, &files());
+        assert!(told[0].contains(want), "{name}: {told:#?}");
+    }
+}

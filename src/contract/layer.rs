@@ -245,13 +245,13 @@ impl Shared {
                 }
                 Err(Broken { breach, .. }) => {
                     let content = body.bytes().unwrap_or_default();
-                    let content_type = head.headers.get(header::CONTENT_TYPE);
                     let answer = Answer {
                         method: &asked.method,
                         uri: &asked.uri,
                         status: head.status.as_u16(),
-                        content_type: content_type.and_then(|value| value.to_str().ok()),
+                        headers: &head.headers,
                         body: &content,
+                        is_mapped: self.contract.mapping != 0,
                     };
                     ledger.breach(breach, &answer, visitors);
                 }

@@ -1,6 +1,6 @@
 //! The ledger as the layer and operators see it.
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::*;
 use crate::contract::{Kept as States, Violation};
@@ -58,8 +58,9 @@ impl Shell {
             method: &Method::GET,
             uri: &uri(path),
             status: 200,
-            content_type: Some("application/json"),
+            headers: &HeaderMap::new(),
             body: br#"{"price":0,"sku":"SECRET-SKU"}"#,
+            is_mapped: false,
         };
         self.ledger.breach(breach, &answer, visitors);
     }

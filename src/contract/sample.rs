@@ -7,18 +7,21 @@
 //! - Of the request there is the method, the path and the names in the query: no value of it, no field, no body.
 //! - There are never more than `samples_max`; the newest stay, but no kind and term loses its last one while another has two.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, io::Read};
 
-use http::{Method, Uri};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::{HeaderMap, Method, Uri, header};
 use serde::{Deserialize, Serialize};
 
 pub(super) use super::redact::printable;
 use super::{
     breach::{Breach, Violation},
-    redact::redact,
+    redact::{SCANNED_BYTES_MAX, redact},
 };
 use crate::clock::Timestamp;
 
+/// Codings that are undone one after another (RFC 9110 8.4).
+const CODINGS_MAX: usize = 4;
 /// Violations shown in a sample.
 const VIOLATIONS_MAX: usize = 10;
 /// Characters of a term, by which episodes and samples are told apart.
@@ -35,10 +38,12 @@ pub struct Answer<'a> {
     pub uri: &'a Uri,
     /// Its status.
     pub status: u16,
-    /// Its `Content-Type`, as it came.
-    pub content_type: Option<&'a str>,
-    /// Its content, as it was judged: decoded, and mapped if it came so far.
+    /// Its fields, as they came.
+    pub headers: &'a HeaderMap,
+    /// Its content, as it came.
     pub body: &'a [u8],
+    /// What was judged is this content mapped by the route's `transform`, so that the places of violations are others.
+    pub is_mapped: bool,
 }
 
 /// One answer that broke the contract.
@@ -53,7 +58,7 @@ pub struct Sample {
     pub status: u16,
     /// Its type.
     pub content_type: Option<String>,
-    /// Bytes of its content, decoded.
+    /// Bytes of its content, as it came.
     pub bytes: u64,
     /// How it breaks the contract.
     pub kind: String,
@@ -82,21 +87,23 @@ impl Sample {
     /// What of this answer may be kept, its content in about `bytes_max` bytes.
     pub fn of(breach: &Breach, answer: &Answer<'_>, bytes_max: usize, now: Timestamp) -> Self {
         let shown = &breach.violations[..breach.violations.len().min(VIOLATIONS_MAX)];
-        let places: Vec<&str> = shown.iter().map(|violation| &*violation.place).collect();
-        let is_json = answer.content_type.is_some_and(is_json);
+        let places = shown.iter().map(|violation| &*violation.place);
+        let places: Vec<&str> = places.filter(|_| !answer.is_mapped).collect();
+        let content_type = answer.headers.get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let is_json = content_type.is_some_and(is_json);
+        let body = beginning(answer.headers, answer.body);
         Self {
             at: now,
             request: request(answer.method, answer.uri),
             status: answer.status,
-            content_type: answer
-                .content_type
-                .map(|text| printable(text, TEXT_CHARS_MAX)),
+            content_type: content_type.map(|text| printable(text, TEXT_CHARS_MAX)),
             bytes: answer.body.len() as u64,
             kind: breach.kind.as_str().to_owned(),
             term: printable(&breach.term, TERM_CHARS_MAX),
             message: printable(&breach.message, TEXT_CHARS_MAX),
             violations: shown.iter().map(SampleViolation::of).collect(),
-            body: redact(answer.body, is_json, &places, bytes_max),
+            body: redact(&body, is_json, &places, bytes_max),
         }
     }
 }
@@ -114,6 +121,37 @@ impl SampleViolation {
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.to_ascii_lowercase().ends_with("json")
+}
+
+/// The beginning of the content, decoded as far as it goes: what is cut off or damaged is shown up to there.
+fn beginning<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]> {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let codings: Vec<&str> = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .collect();
+    let mut body = Cow::Borrowed(body);
+    for coding in codings.iter().rev().take(CODINGS_MAX) {
+        body = match coding.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => read(MultiGzDecoder::new(&*body)).into(),
+            "deflate" => match read(ZlibDecoder::new(&*body)) {
+                nothing if nothing.is_empty() => read(DeflateDecoder::new(&*body)).into(),
+                decoded => decoded.into(),
+            },
+            _ => body,
+        };
+    }
+    body
+}
+
+fn read(decoder: impl Read) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    // How it ends was judged already; what was read before is there.
+    let _ = decoder
+        .take(SCANNED_BYTES_MAX as u64)
+        .read_to_end(&mut decoded);
+    decoded
 }
 
 /// `GET /prices/42?currency=*&key=*`: credentials often stand in a query, names are enough to find the request.
@@ -193,6 +231,8 @@ impl Samples {
 
 #[cfg(test)]
 mod tests {
+    use flate2::{Compression, bufread::GzEncoder};
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -238,15 +278,41 @@ mod tests {
             message: "0 is not above 0".to_owned(),
         });
         let uri = "/prices/42?key=secret".parse().unwrap();
-        let answer = Answer {
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let mut answer = Answer {
             method: &Method::GET,
             uri: &uri,
             status: 200,
-            content_type: Some("application/json; charset=utf-8"),
+            headers: &headers,
             body: br#"{"price":0,"for":"Ann Other"}"#,
+            is_mapped: false,
         };
         let sample = Sample::of(&breach, &answer, 4096, Timestamp::from_secs(1));
         assert_eq!(sample.body, r#"{"price": 0, "for": "string(9)"}"#);
+        answer.is_mapped = true;
+        let mapped = Sample::of(&breach, &answer, 4096, Timestamp::from_secs(1));
+        assert_eq!(mapped.body, r#"{"price": "number", "for": "string(9)"}"#);
+
+        let mut gzip = GzEncoder::new(answer.body, Compression::fast());
+        let mut encoded = Vec::new();
+        gzip.read_to_end(&mut encoded).unwrap();
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        for (cut, want) in [
+            (0, r#"{"price": 0, "for": "string(9)"}"#),
+            (8, r#"{"price": 0, "for": "string(9)"}"#),
+        ] {
+            let answer = Answer {
+                method: &Method::GET,
+                uri: &uri,
+                status: 200,
+                headers: &headers,
+                body: &encoded[..encoded.len() - cut],
+                is_mapped: false,
+            };
+            let decoded = Sample::of(&breach, &answer, 4096, Timestamp::from_secs(1));
+            assert_eq!(decoded.body, want, "without the last {cut} bytes");
+        }
         assert_eq!(sample.violations[0].place, "/price");
         let whole = serde_json::to_string(&sample).unwrap();
         assert!(

@@ -1,6 +1,6 @@
 //! The ledger under threads: interleavings tried one after another (see `crate::sync`).
 
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use super::{Answer, Breach, Kind, Ledger, Reporting, Telling, Visitors};
 use crate::{
@@ -35,8 +35,9 @@ fn shuttle_a_term_that_several_threads_find_broken_is_told_once() {
                             method: &Method::GET,
                             uri: &uri,
                             status: 200,
-                            content_type: None,
+                            headers: &HeaderMap::new(),
                             body: b"",
+                            is_mapped: false,
                         };
                         let breach = Breach::new(Kind::Size, "size_min", "empty");
                         ledger.breach(&breach, &answer, Visitors::LastGood);

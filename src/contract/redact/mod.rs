@@ -19,7 +19,7 @@ mod text;
 use std::fmt::Write as _;
 
 /// Bytes of an answer that are looked at; what comes later is not in the sample.
-const SCANNED_BYTES_MAX: usize = 256 << 10;
+pub(super) const SCANNED_BYTES_MAX: usize = 256 << 10;
 /// Characters of a value that is shown.
 const VALUE_CHARS_MAX: usize = 64;
 
