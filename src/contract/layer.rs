@@ -251,7 +251,7 @@ impl Shared {
                         status: head.status.as_u16(),
                         headers: &head.headers,
                         body: &content,
-                        is_mapped: self.contract.mapping != 0,
+                        is_mapped: self.contract.transform.is_some(),
                     };
                     ledger.breach(breach, &answer, visitors);
                 }

@@ -190,6 +190,12 @@ impl Ledger {
     /// The answer to this met the contract.
     pub fn good(&self, uri: &Uri) {
         self.0.counters.good.fetch_add(1, Ordering::Relaxed);
+        self.confirmed(uri);
+    }
+
+    /// What is stored for this was confirmed by its vendor (304), and it was good when it was stored: nothing is judged, but
+    /// what broke the contract is gone.
+    pub fn confirmed(&self, uri: &Uri) {
         if self.0.has_open.load(Ordering::Acquire) {
             self.update(|book, now| {
                 book.episodes.good(target(uri), true);

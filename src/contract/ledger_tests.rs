@@ -269,3 +269,14 @@ async fn what_was_kept_in_another_format_starts_anew() {
         saver.close(LONG).await;
     }
 }
+
+#[test]
+fn what_a_vendor_confirms_is_good_again_though_nothing_is_judged() {
+    let shell = shell();
+    shell.breach(&zero_price(), "/prices/1", Visitors::LastGood);
+    shell.ledger.confirmed(&uri("/prices/1"));
+    shell.clock.advance(Duration::from_secs(300));
+    shell.ledger.settle();
+    assert_eq!(shell.told()[1].0, "contract_recovered");
+    assert_eq!(shell.ledger.snapshot().good, 0);
+}
