@@ -207,6 +207,11 @@ impl Shared {
             if let Some(mapping) = self.contract.mapping().filter(|_| speaks_of_content) {
                 mapping.on_no_body(&mut head.headers);
             }
+            if head.status == StatusCode::NOT_MODIFIED
+                && let Some(ledger) = &self.ledger
+            {
+                ledger.confirmed(&asked.uri);
+            }
             return Ok(Response::from_parts(head, body));
         }
         let began = Instant::now();
@@ -243,7 +248,7 @@ impl Shared {
                     let (bad, all) = (good.bad_records, good.records);
                     ledger.good_but_for(&asked.uri, bad, all, fate, &good.sentence);
                 }
-                Err(Broken { breach, .. }) => {
+                Err(Broken { breach, mapped }) => {
                     let content = body.bytes().unwrap_or_default();
                     let answer = Answer {
                         method: &asked.method,
@@ -251,7 +256,7 @@ impl Shared {
                         status: head.status.as_u16(),
                         headers: &head.headers,
                         body: &content,
-                        is_mapped: self.contract.transform.is_some(),
+                        mapped: mapped.as_deref(),
                     };
                     ledger.breach(breach, &answer, visitors);
                 }

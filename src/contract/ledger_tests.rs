@@ -60,7 +60,7 @@ impl Shell {
             status: 200,
             headers: &HeaderMap::new(),
             body: br#"{"price":0,"sku":"SECRET-SKU"}"#,
-            is_mapped: false,
+            mapped: None,
         };
         self.ledger.breach(breach, &answer, visitors);
     }

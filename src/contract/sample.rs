@@ -42,8 +42,8 @@ pub struct Answer<'a> {
     pub headers: &'a HeaderMap,
     /// Its content, as it came.
     pub body: &'a [u8],
-    /// What was judged is this content mapped by the route's `transform`, so that the places of violations are others.
-    pub is_mapped: bool,
+    /// What was judged instead, where its content was rewritten: what the places of violations are places of.
+    pub mapped: Option<&'a [u8]>,
 }
 
 /// One answer that broke the contract.
@@ -87,12 +87,14 @@ impl Sample {
     /// What of this answer may be kept, its content in about `bytes_max` bytes.
     pub fn of(breach: &Breach, answer: &Answer<'_>, bytes_max: usize, now: Timestamp) -> Self {
         let shown = &breach.violations[..breach.violations.len().min(VIOLATIONS_MAX)];
-        let places = shown.iter().map(|violation| &*violation.place);
-        let places: Vec<&str> = places.filter(|_| !answer.is_mapped).collect();
+        let places: Vec<&str> = shown.iter().map(|violation| &*violation.place).collect();
         let content_type = answer.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let is_json = content_type.is_some_and(is_json);
-        let body = beginning(answer.headers, answer.body);
+        let body = match answer.mapped {
+            Some(mapped) => Cow::Borrowed(mapped),
+            None => beginning(answer.headers, answer.body),
+        };
         Self {
             at: now,
             request: request(answer.method, answer.uri),
@@ -286,13 +288,13 @@ mod tests {
             status: 200,
             headers: &headers,
             body: br#"{"price":0,"for":"Ann Other"}"#,
-            is_mapped: false,
+            mapped: None,
         };
         let sample = Sample::of(&breach, &answer, 4096, Timestamp::from_secs(1));
         assert_eq!(sample.body, r#"{"price": 0, "for": "string(9)"}"#);
-        answer.is_mapped = true;
+        answer.mapped = Some(br#"{"cost":0,"price":-1}"#);
         let mapped = Sample::of(&breach, &answer, 4096, Timestamp::from_secs(1));
-        assert_eq!(mapped.body, r#"{"price": "number", "for": "string(9)"}"#);
+        assert_eq!(mapped.body, r#"{"cost": "number", "price": -1}"#);
 
         let mut gzip = GzEncoder::new(answer.body, Compression::fast());
         let mut encoded = Vec::new();
@@ -308,7 +310,7 @@ mod tests {
                 status: 200,
                 headers: &headers,
                 body: &encoded[..encoded.len() - cut],
-                is_mapped: false,
+                mapped: None,
             };
             let decoded = Sample::of(&breach, &answer, 4096, Timestamp::from_secs(1));
             assert_eq!(decoded.body, want, "without the last {cut} bytes");

@@ -37,7 +37,7 @@ fn shuttle_a_term_that_several_threads_find_broken_is_told_once() {
                             status: 200,
                             headers: &HeaderMap::new(),
                             body: b"",
-                            is_mapped: false,
+                            mapped: None,
                         };
                         let breach = Breach::new(Kind::Size, "size_min", "empty");
                         ledger.breach(&breach, &answer, Visitors::LastGood);
