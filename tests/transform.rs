@@ -289,7 +289,7 @@ async fn a_program_that_does_not_end_holds_up_nobody_else() {
     let origin = Origin::start(|_| json(VENDOR, &[])).await;
     let routes = |own: &str| {
         format!(
-            "{}\n[[route]]\nname = \"well\"\npath = \"/well/{{*rest}}\"\nupstream = \"lab\"\npolicy = \"p\"\n{RENAME}\n",
+            "[server]\njudges_max = 2\n{}\n[[route]]\nname = \"well\"\npath = \"/well/{{*rest}}\"\nupstream = \"lab\"\npolicy = \"p\"\n{RENAME}\n",
             one_route(&fresh(10), own)
         )
     };
