@@ -22,7 +22,7 @@ use crate::{
     cache::{self, Purges},
     clock::Clock,
     config::Config,
-    contract::{Contracts, Kept, SAVE_EVERY, Saver, version::Versions},
+    contract::{Contracts, Kept, SAVE_EVERY, Saver, shape::Shapes, version::Versions},
     front::Front,
     listener::{DrainReport, ListenError, Listener, Peer, Shutdown},
     observe::{Alerts, Metrics, TransactionLogger},
@@ -36,6 +36,7 @@ use crate::{
 
 mod breakers;
 mod contracts;
+mod drift;
 mod endpoints;
 mod operations;
 mod reload;
@@ -89,7 +90,9 @@ pub struct App {
     front: Front,
     store: Store<cache::Entry>,
     purges: Arc<Purges>,
+    /// Keeps what is known of answers over a restart.
     saver: Saver,
+    shapes: Shapes,
     tasks: TaskTracker,
     report: Arc<Report>,
     metrics: Metrics,
@@ -163,12 +166,19 @@ impl App {
             clock.clone(),
             tasks.clone(),
         );
+        let shapes = Shapes::new(
+            clock.clone(),
+            alerts.clone(),
+            saver.clone(),
+            config.server.drift_queue_bytes_max,
+        );
         let common = Common {
             cache: Arc::clone(&shared),
             metrics: metrics.clone(),
             versions: versions.clone(),
             judges: Arc::new(Semaphore::new(config.server.judges_max)),
             contracts: contracts.clone(),
+            shapes: shapes.clone(),
         };
         let table = mount(&config, &common, &upstreams);
         let front = Front::new(
@@ -194,6 +204,7 @@ impl App {
             versions,
             contracts: contracts.clone(),
             front: front.clone(),
+            shapes: shapes.clone(),
             shutdown: shutdown.clone(),
             started: Instant::now(),
             clock,
@@ -201,6 +212,7 @@ impl App {
         metrics.register(alerts);
         metrics.register(tunnels);
         metrics.register(contracts);
+        metrics.register(shapes.clone());
         metrics.register(Sampled(Arc::clone(&report)));
         Ok(Self {
             config,
@@ -210,6 +222,7 @@ impl App {
             store,
             purges,
             saver,
+            shapes,
             tasks,
             report,
             metrics,
@@ -315,6 +328,8 @@ impl App {
                 "fetches were still under way when drain_for had passed"
             );
         }
+        // What was heard last is learnt before it is saved.
+        self.shapes.close(self.config.store.stall_after).await;
         self.store.close(self.config.store.stall_after).await;
         self.purges.close(self.config.store.stall_after).await;
         self.saver.close(self.config.store.stall_after).await;

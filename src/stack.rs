@@ -12,6 +12,7 @@ use crate::{
     config::{Config, RouteConfig},
     contract::{
         ContractLayer, Contracts, RouteDatasets,
+        shape::{EarLayer, HearsLayer, Shapes},
         version::{Versions, pin},
     },
     front::Mounted,
@@ -33,6 +34,8 @@ pub struct Common {
     pub judges: Arc<Semaphore>,
     /// What is known of answers against their contracts.
     pub contracts: Contracts,
+    /// What is known of the shape of answers.
+    pub shapes: Shapes,
 }
 
 impl Common {
@@ -40,6 +43,7 @@ impl Common {
     pub fn follow(&self, config: &Config) {
         self.cache.follow(config);
         self.contracts.follow(config);
+        self.shapes.follow(config);
     }
 }
 
@@ -96,6 +100,7 @@ fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -
             // Inside retry: every attempt counts, and a breaker that opens ends the attempts. The route's own, where it has
             // one, and the upstream's in one layer: what one of them refuses takes nothing of the other.
             .layer(upstream.breaker_layer_of(&route.name))
+            .layer(HearsLayer(common.shapes.learner(route)))
             // Inside both, so that a breach can be asked about again and can count; outside the bulkhead, so that no slot waits
             // for a verdict.
             .layer(ContractLayer::new(
@@ -104,6 +109,8 @@ fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -
                 datasets_of(route, common),
                 &common.judges,
             ))
+            // What the contract lets through is learnt, as it came before it was mapped.
+            .layer(EarLayer)
             // Inside the breaker: one that is open spends nothing.
             .layer(upstream.bulkhead_layer())
             // The innermost gate: a slot of the bulkhead comes back when this one refuses, but a request taken from the

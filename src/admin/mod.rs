@@ -1,7 +1,7 @@
 //! Admin: what operators and their tools read, on an address of its own.
 //!
 //! `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, `/api/v1/purge`, `/api/v1/purges`, `/api/v1/breakers`,
-//! `/api/v1/versions`, `/api/v1/contracts`, `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
+//! `/api/v1/versions`, `/api/v1/drift`, `/api/v1/contracts`, `/api/v1/explain`. Everything shown comes through [`StatusSource`] and the metrics, everything done goes through [`Operations`]; this module knows no layer.
 //!
 //! # Invariants
 //!
@@ -13,6 +13,7 @@
 
 mod breakers;
 mod contracts;
+mod drift;
 mod guard;
 mod operations;
 mod routes;
@@ -25,6 +26,7 @@ use hyper_util::service::TowerToHyperService;
 
 pub use breakers::{BreakerAction, BreakerCounts, BreakerOrder, BreakerStatus};
 pub use contracts::{ContractReport, ContractStatus, EpisodeStatus};
+pub use drift::DriftAccept;
 pub use operations::{
     ExplainQuestion, Explaining, ORDERS_MAX, Operations, PurgeDone, PurgeMode, PurgeOrder,
     PurgeRefused, Purging, ReloadDone, Reloading,

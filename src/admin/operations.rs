@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{
     breakers::{BreakerOrder, BreakerStatus},
     contracts::{ContractReport, ContractStatus},
+    drift::DriftAccept,
 };
 
 /// Orders in one request.
@@ -54,6 +55,21 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Takes whatever comes next into this dataset as it is; `false` where no contract names it. Must not block.
     fn accept_dataset(&self, name: &str) -> bool;
+
+    /// Every route whose answers are learnt, with the changes of its vendor. Must not block.
+    fn drift(&self) -> Value;
+
+    /// One of them, with what is known of its answers. Must not block.
+    ///
+    /// # Errors
+    /// There is no such route, or it does not learn.
+    fn drift_of(&self, route: &str) -> Result<Value, String>;
+
+    /// Takes changes of a route into what is known; those that were. Must not block.
+    ///
+    /// # Errors
+    /// It is not clear which are meant; the words say what to write.
+    fn accept_drift(&self, route: &str, order: DriftAccept) -> Result<Value, String>;
 }
 
 /// A request to be explained.

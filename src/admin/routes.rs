@@ -28,7 +28,7 @@ use tower_http::{
 };
 
 use super::{
-    breakers,
+    breakers, drift,
     guard::{self, Guard},
     operations::{self, Operations},
     status::StatusSource,
@@ -43,9 +43,9 @@ use crate::{
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
-struct Shown {
+pub(super) struct Shown {
     status: Arc<dyn StatusSource>,
-    operations: Arc<dyn Operations>,
+    pub(super) operations: Arc<dyn Operations>,
     metrics: Metrics,
 }
 
@@ -71,6 +71,9 @@ pub(super) fn router(
         .route("/api/v1/contracts/{*route}", get(report_contract))
         .route("/api/v1/datasets/{name}/accept", post(accept_dataset))
         .route("/api/v1/explain", get(explain))
+        .route("/api/v1/drift", get(drift::list))
+        .route("/api/v1/drift/{route}", get(drift::one))
+        .route("/api/v1/drift/{route}/accept", post(drift::accept))
         .fallback(not_found)
         // Outside the routes and their fallback alike: without a token nobody learns which paths exist.
         .layer(middleware::from_fn_with_state(guard, guard::check));
@@ -143,7 +146,10 @@ async fn status_json(State(shown): State<Shown>) -> impl IntoResponse {
 }
 
 /// The content of a request that changes something: it has to come as JSON, or is told in words what it lacks.
-fn ordered(headers: &HeaderMap, content: Result<Bytes, BytesRejection>) -> Result<Bytes, Response> {
+pub(super) fn ordered(
+    headers: &HeaderMap,
+    content: Result<Bytes, BytesRejection>,
+) -> Result<Bytes, Response> {
     if !operations::is_json(headers) {
         let detail = "send the order as JSON, with `Content-Type: application/json`";
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -152,7 +158,7 @@ fn ordered(headers: &HeaderMap, content: Result<Bytes, BytesRejection>) -> Resul
     content.map_err(|rejection| refuse(headers, rejection.status(), rejection.body_text()))
 }
 
-fn refuse(headers: &HeaderMap, status: StatusCode, detail: String) -> Response {
+pub(super) fn refuse(headers: &HeaderMap, status: StatusCode, detail: String) -> Response {
     problem(&Problem::new(status).detail(detail), &Method::POST, headers)
 }
 
@@ -292,7 +298,7 @@ async fn explain(
 async fn not_found(method: Method, headers: HeaderMap) -> Response {
     let nothing = Problem::new(StatusCode::NOT_FOUND)
         .detail(
-        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/versions, /api/v1/purges, /api/v1/breakers, /api/v1/contracts and, by POST, /api/v1/purge and /api/v1/breakers",
+        "there are /livez, /readyz, /metrics, /api/v1/status, /api/v1/explain, /api/v1/versions, /api/v1/purges, /api/v1/breakers, /api/v1/drift, /api/v1/contracts and, by POST, /api/v1/purge and /api/v1/breakers",
     );
     problem(&nothing, &method, &headers)
 }

@@ -117,6 +117,21 @@ impl Operations for Fixed {
     fn accept_dataset(&self, name: &str) -> bool {
         name == "catalogue"
     }
+
+    fn drift(&self) -> serde_json::Value {
+        serde_json::json!({ "routes": [] })
+    }
+
+    fn drift_of(&self, route: &str) -> Result<serde_json::Value, String> {
+        match route {
+            "/prices/{sku}" => Ok(serde_json::json!({ "route": route })),
+            _ => Err("there is `/prices/{sku}`".to_owned()),
+        }
+    }
+
+    fn accept_drift(&self, route: &str, order: DriftAccept) -> Result<serde_json::Value, String> {
+        Ok(serde_json::json!({ "route": route, "path": order.path, "change": order.change }))
+    }
 }
 
 fn contract() -> ContractReport {

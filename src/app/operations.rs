@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     admin::{
-        BreakerOrder, BreakerStatus, ContractReport, ContractStatus, ExplainQuestion, Explaining,
-        Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging, ReloadDone, Reloading,
+        BreakerOrder, BreakerStatus, ContractReport, ContractStatus, DriftAccept, ExplainQuestion,
+        Explaining, Operations, PurgeDone, PurgeMode, PurgeOrder, PurgeRefused, Purging,
+        ReloadDone, Reloading,
     },
     cache::{self, Explained, LABEL_BYTES_MAX, Mode, What},
     config::{Config, RouteConfig},
@@ -132,6 +133,18 @@ impl Operations for Report {
 
     fn accept_dataset(&self, name: &str) -> bool {
         self.contracts.datasets().accept(name)
+    }
+
+    fn drift(&self) -> Value {
+        self.list_drift()
+    }
+
+    fn drift_of(&self, route: &str) -> Result<Value, String> {
+        self.show_drift(route)
+    }
+
+    fn accept_drift(&self, route: &str, order: DriftAccept) -> Result<Value, String> {
+        self.take_drift(route, order)
     }
 }
 

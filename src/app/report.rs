@@ -16,6 +16,7 @@ use crate::{
     config::{Config, UpstreamConfig},
     contract::{
         Contracts,
+        shape::Shapes,
         version::{Versions, review},
     },
     front::Front,
@@ -39,6 +40,7 @@ pub(super) struct Report {
     pub(super) versions: Versions,
     pub(super) contracts: Contracts,
     pub(super) front: Front,
+    pub(super) shapes: Shapes,
     pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
     pub(super) clock: Clock,

@@ -6,6 +6,7 @@ mod check;
 mod contracts;
 mod dev;
 mod docs;
+mod drift;
 mod explain;
 mod probe;
 mod purge;
@@ -51,6 +52,8 @@ enum Command {
     Contracts(contracts::ContractsArgs),
     /// Write a page for each integration: owner, fields relied on, what visitors see when it breaks
     Docs(docs::DocsArgs),
+    /// Show what vendors changed in their answers, or accept it
+    Drift(drift::DriftArgs),
     /// Play the vendor: data that changes, faults that can be switched on
     Stub(stub::StubArgs),
 }
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Contracts(args) => contracts::run(&args),
         Command::Docs(args) => docs::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Check(args) => return run_check(&args),
         Command::Probe(args) => return run_probe(&args),
         Command::Stub(args) => run_stub(args),

@@ -143,6 +143,7 @@ pub static SERVER: TableKeys = TableKeys {
         key("fetches_max", Count { min: 1, max: MILLION }, Is("4096"), "Fetches from upstreams at once, over all routes; more are answered from the store or 503."),
         key("requests_max", Count { min: 1, max: MILLION }, Means("three quarters of `connections_max`"), "Requests at once that wait for an upstream, over all routes, those that wait for another's fetch included; more are answered from the store or 503. What the store answers does not count."),
         key("judges_max", Count { min: 1, max: 1024 }, Means("one per core, at least 2"), "Answers over 64 KiB that are judged by contracts at once, each on a thread of its own; more wait for their turn."),
+        key("drift_queue_max", SIZE, Is("\"16 MiB\""), "Bytes of answers that wait to be learnt, over all routes; more are not learnt."),
         key("reserved_percent", Count { min: 0, max: 100 }, Is("50"), "Share of `requests_max` and of `fetches_max` that is kept for the routes, in equal parts by upstream and then by route; the rest is for whoever comes first. `0` keeps nothing for anybody."),
         key("bodies_max", SIZE, Is("\"512 MiB\""), "Bytes of bodies held at once over all requests: read whole, read along, or content that is asked by. When they are used up, bodies are streamed without being held or stored, and a stored copy answers where there is one."),
         key("client_connections_max", Count { min: 1, max: MILLION }, Means("no limit but `connections_max`"), "Connections at once of one client address (IPv6: of one /64); more are closed at once. `trusted_proxies` are exempt."),
@@ -470,6 +471,7 @@ pub static ROUTE: TableKeys = TableKeys {
         key("graphql", Flag, Is("false"), "A GraphQL endpoint: an answer 200 with `errors`, partial data or not, is a failure; with `cache_post`, only documents of queries alone are answered by content, and mutations are passed on."),
         key("transform", Other("a jq program: `\".price = .cost\"`, or `{ file = \"mappings/prices.jq\" }`"), Means("answers stay as they came"), "Makes what the site expects of a good JSON answer, before the contract judges it: one value of one value, with no way to anything else, within the bounds of `contract`. A program that fails on an answer is a breach of kind `transform`, also without a `contract`."),
         key("contract", Table(&CONTRACT), Means("none"), "What an answer must look like for the site to use it."),
+        key("drift", Table(&DRIFT), Means("all defaults"), "How the shape of its answers is learnt, so that changes of its vendor are noticed."),
         key("content_max", SIZE, Is("\"64 KiB\""), "Longest content of a QUERY, or of such a POST, that is answered by content; longer ones are passed on."),
         key("tags", List("tags"), Is("[]"), "What its answers can be purged by, beside URL and route; may hold parameters of the path: `[\"price\", \"sku:{sku}\"]`."),
         key("tag_fields", List("field names"), Is("[\"Surrogate-Key\", \"Cache-Tag\"]"), "Response fields whose members are tags too: `Surrogate-Key` and `xkey` separated by spaces, others by commas."),
@@ -556,6 +558,28 @@ pub static TRANSFORM: TableKeys = TableKeys {
     ],
 };
 
+/// `drift` of a route.
+#[rustfmt::skip] // one row per key
+pub static DRIFT: TableKeys = TableKeys {
+    heading: "[route.drift]",
+    about: "The shape of good JSON answers to GET is learnt from live traffic, and changes in it are reported once each: docs/drift.md. It asks nobody, holds nothing up, and looks at answers as the vendor sent them, before `transform`.",
+    keys: &[
+        key("mode", Word(&["off", "learn"]), Is("\"learn\""), "Whether answers of this route are learnt."),
+        key("answers_min", Count { min: 5, max: MILLION }, Is("20"), "Answers until what they have in common is known, and changes in it are reported."),
+        key("answers_confirm", Count { min: 1, max: 1_000 }, Is("3"), "Answers that must show a change before it is reported, whatever chance says."),
+        key("range_factor", Count { min: 2, max: MILLION }, Is("10"), "How many times beyond what was seen a number, or the length of a list, is a change."),
+        key("ignore", List("JSON Pointers or JSONPaths"), Is("[]"), "Places that change by nature, with everything inside: `[\"/updated_at\", \"$.items[*].id\", \"$..etag\"]`. They are not learnt at all."),
+        key("private", Flag, Is("false"), "Whether answers are learnt that may be personal: those marked `private` or `no-store`, with `Set-Cookie`, or to a request with credentials. What is learnt is kept on disk: values of enumerations and ranges of numbers."),
+        key("answers_per_second", Count { min: 1, max: 10_000 }, Is("20"), "Answers that are learnt in a second, each counted once per begun 64 KiB. Of more the latest wait until there is time for them."),
+        key("answers_burst", Count { min: 1, max: 100_000 }, Is("500"), "Answers that are learnt at once after a quiet time."),
+        key("body_max", SIZE, Is("\"1 MiB\""), "Longest answer that is learnt, as it came and decoded."),
+        key("nodes_max", Count { min: 10, max: 100_000 }, Is("1000"), "Places of an answer that are watched; what is beyond is counted as not watched."),
+        key("depth_max", Count { min: 1, max: 64 }, Is("16"), "Objects and arrays inside each other that are looked into."),
+        key("members_max", Count { min: 4, max: 10_000 }, Is("64"), "Members of an object that come and go, beyond which it is a map: they are learnt as one, `*`. Four times as many at once are a map in any case."),
+        key("enum_max", Count { min: 1, max: 256 }, Is("16"), "Different values of a field that are still an enumeration."),
+    ],
+};
+
 /// `key` of a route.
 #[rustfmt::skip] // one row per key
 pub static ROUTE_KEY: TableKeys = TableKeys {
@@ -607,7 +631,7 @@ pub static DEV: TableKeys = TableKeys {
 };
 
 /// Every table, in the order of the reference.
-pub static TABLES: [&TableKeys; 26] = [
+pub static TABLES: [&TableKeys; 27] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -630,6 +654,7 @@ pub static TABLES: [&TableKeys; 26] = [
     &CONTRACT,
     &RULE,
     &FIGURE,
+    &DRIFT,
     &ROUTE_KEY,
     &HEADERS,
     &FALLBACK,

@@ -19,7 +19,10 @@ use super::{
     tags::RouteTags,
     template::{PathRewrite, PathTemplate},
 };
-use crate::{contract::Contract, http::fetch::Priority};
+use crate::{
+    contract::{Contract, shape::DriftConfig},
+    http::fetch::Priority,
+};
 
 /// Everything a running proxy is made from.
 #[derive(Clone, Debug)]
@@ -76,6 +79,8 @@ pub struct ServerConfig {
     pub requests_max: usize,
     /// Answers over 64 KiB that are judged at once, each on a thread of its own. Default: one per core, at least 2.
     pub judges_max: usize,
+    /// Bytes of answers that wait to be learnt. Default: 16 MiB.
+    pub drift_queue_bytes_max: u64,
     /// Share of `requests_max` and `fetches_max` that is kept for the routes in equal parts, 0 to 100. Default: 50.
     pub reserved_percent: u32,
     /// Bytes of bodies held at once. Default: 512 MiB.
@@ -697,6 +702,8 @@ pub struct RouteConfig {
     pub graphql: bool,
     /// What its answers must be like. Default: anything.
     pub contract: Option<Arc<Contract>>,
+    /// How the shape of its answers is learnt; `None`: not at all. Default: with all defaults.
+    pub drift: Option<Arc<DriftConfig>>,
     /// Longest content of a request that is answered by content. Default: 64 KiB.
     pub content_bytes_max: u64,
     /// What its answers can be purged by.

@@ -49,6 +49,7 @@ mod violations;
 pub(crate) mod fuzzing;
 #[cfg(test)]
 mod testing;
+pub mod shape;
 
 pub use self::{
     breach::{Breach, Kind, Violation},

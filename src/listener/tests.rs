@@ -38,6 +38,7 @@ fn config() -> ServerConfig {
         trusted_proxies: Vec::new(),
         fetches_max: 10,
         requests_max: 100,
+        drift_queue_bytes_max: 16 << 20,
         judges_max: 2,
         reserved_percent: 50,
         bodies_bytes_max: 1 << 30,

@@ -1,6 +1,7 @@
 //! From tables to the model: every value read, checked, resolved; then the checks that look at several tables at once.
 
 mod contract;
+mod drift;
 mod headers;
 mod limits;
 mod policy;

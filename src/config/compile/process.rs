@@ -39,6 +39,7 @@ pub(super) fn server(table: &Table<'_>) -> ServerConfig {
         requests_max: table
             .optional_count("requests_max")
             .unwrap_or(connections_max - connections_max / 4),
+        drift_queue_bytes_max: table.size("drift_queue_max"),
         judges_max: table
             .optional_count("judges_max")
             .unwrap_or_else(|| table.cx.env.cores().max(2)),

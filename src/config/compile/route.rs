@@ -176,6 +176,7 @@ fn compile(
     let hedge = table.optional_table("hedge");
     let hedge = hedge.map(|table| self::hedge(&table));
     let contract = super::contract::contract(table);
+    let drift = super::drift::drift(table);
     let upstream = upstream?;
     if upstream.retry.attempt_min >= deadline && upstream.retry.retries_max > 0 {
         let message = "leaves no time for a retry: `retry.attempt_min` of its upstream is as long";
@@ -220,6 +221,7 @@ fn compile(
         cache_post,
         graphql: table.flag("graphql"),
         contract,
+        drift,
         content_bytes_max: table.size("content_max"),
         tags,
         written: table.written(),
