@@ -162,7 +162,10 @@ fn route_lines(route: &Value, now: u64) -> Vec<String> {
     }
     let mut lines = vec![format!("{:<24} {head}", text("route"))];
     lines.extend(changes.iter().map(|change| change_line(change, now)));
-    if !changes.is_empty() && !(text("owner").is_empty() && text("runbook").is_empty()) {
+    let is_named = ["owner", "runbook"]
+        .iter()
+        .any(|name| !text(name).is_empty());
+    if is_named && !changes.is_empty() {
         lines.push(format!(
             "  owner {}, runbook {}",
             text("owner"),

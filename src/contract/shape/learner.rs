@@ -204,7 +204,10 @@ fn is_private(headers: &HeaderMap) -> bool {
 /// `Err`: encoded in a way that is not read here.
 fn is_gzip(headers: &HeaderMap) -> Result<bool, ()> {
     let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
-    match (values.next().map(|value| value.as_bytes()), values.next()) {
+    match (
+        values.next().map(http::HeaderValue::as_bytes),
+        values.next(),
+    ) {
         (None, _) => Ok(false),
         (Some(value), None) if value.eq_ignore_ascii_case(b"identity") => Ok(false),
         (Some(value), None)

@@ -35,7 +35,7 @@ impl Node {
         for (name, member) in &mut self.members {
             if !is_known_here(name) && !member.is_ignored {
                 stepping(path, Inside::Member(name), |path| {
-                    member.miss(true, path, cx)
+                    member.miss(true, path, cx);
                 });
             }
         }

@@ -19,7 +19,7 @@ use crate::{clock::Clock, observe::Alerts};
 
 /// What waits for the thread.
 pub(super) struct Queue {
-    pub(super) jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    pub(super) jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
     bytes: AtomicU64,
     bytes_max: u64,
 }
@@ -63,9 +63,19 @@ impl Queue {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Never waits; `false` where there is no room, or nobody.
     pub(super) fn send(&self, job: Job) -> bool {
         let jobs = lock(&self.jobs);
-        jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+        jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
+    }
+
+    /// A route is there: at a start or a reload, which may wait for room.
+    pub(super) fn open(&self, route: Arc<Route>) {
+        let jobs = lock(&self.jobs).clone();
+        if let Some(jobs) = jobs {
+            // Without a thread nothing is learnt, and that was said.
+            let _ = jobs.send(Job::Open(route));
+        }
     }
 }
 

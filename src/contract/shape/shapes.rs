@@ -39,6 +39,8 @@ use crate::{
 const ALERTS_AT_ONCE_MAX: usize = 10;
 /// Answers of a route that wait until there is time for them; an older one makes room.
 const LATEST_MAX: usize = 16;
+/// Answers that wait for the thread, however short they are.
+const JOBS_MAX: usize = 4_096;
 /// How often the thread looks whether there is time for those.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -137,7 +139,7 @@ impl Shapes {
         };
         *lock(&found.config) = configured;
         self.begin();
-        self.0.queue.send(Job::Open(Arc::clone(&found)));
+        self.0.queue.open(Arc::clone(&found));
         Some(Learner {
             route: found,
             drift,
@@ -153,7 +155,7 @@ impl Shapes {
         if jobs.is_some() || ended.is_some() {
             return;
         }
-        let (sender, incoming) = mpsc::channel();
+        let (sender, incoming) = mpsc::sync_channel(JOBS_MAX);
         let (alive, end) = oneshot::channel();
         let (clock, alerts, saver) = (
             self.0.clock.clone(),
@@ -344,9 +346,10 @@ impl Route {
             self.skip(Skipped::Rate);
         }
         latest.push_back(answer);
-        drop(latest);
-        if is_first {
-            queue.send(Job::Waiting(Arc::clone(self)));
+        // Told under the lock: those that wait are known to the thread, or there are none.
+        if is_first && !queue.send(Job::Waiting(Arc::clone(self))) {
+            latest.clear();
+            self.skip(Skipped::Full);
         }
     }
 

@@ -60,11 +60,10 @@ impl Values {
 
     /// Values that are new; `text` stands for one that could be none of an enumeration.
     pub(super) fn new_among(&self, words: &Words, text: Option<&str>) -> Vec<Box<str>> {
-        let known = |word: &&Box<str>| !self.counts.contains_key(&***word);
         let mut new: Vec<Box<str>> = words
             .seen
             .iter()
-            .filter(known)
+            .filter(|word| !self.counts.contains_key(*word))
             .take(NEW_VALUES_MAX)
             .cloned()
             .collect();
@@ -137,8 +136,8 @@ impl Values {
 /// A constant that is a code (`EUR`, `in_stock`) and not a name (`Widget`, `v1.2`).
 fn is_code(word: &str) -> bool {
     let has = |is: fn(char) -> bool| word.chars().any(is);
-    !has(|c| c.is_ascii_digit() || c == ' ')
-        && !(has(char::is_uppercase) && has(char::is_lowercase))
+    let is_mixed = has(char::is_uppercase) && has(char::is_lowercase);
+    !is_mixed && !has(|c| c.is_ascii_digit() || c == ' ')
 }
 
 #[cfg(test)]
