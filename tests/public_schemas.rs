@@ -96,7 +96,7 @@ fn files(draft: &Path) -> Vec<PathBuf> {
     let list = |folder: PathBuf| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&folder)
             .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        let paths = entries.map(|entry| entry.unwrap().path());
+        let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
         paths
             .filter(|path| path.extension().is_some_and(|end| end == "json"))
             .collect()
@@ -111,18 +111,26 @@ fn files(draft: &Path) -> Vec<PathBuf> {
 }
 
 fn run(file: &Path, folder: &Path, dialect: &str, tally: &mut Tally) {
-    let name = file.strip_prefix(folder).unwrap().display().to_string();
-    let groups: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    for group in groups.as_array().unwrap() {
-        let title = group["description"].as_str().unwrap();
+    let name = file
+        .strip_prefix(folder)
+        .expect("it is below")
+        .display()
+        .to_string();
+    let groups: Value = serde_json::from_slice(&std::fs::read(file).expect("it can be read"))
+        .expect("the suite is JSON");
+    for group in groups.as_array().expect("a list of groups") {
+        let title = group["description"].as_str().expect("a group has a title");
         let mut document = group["schema"].clone();
         if let Some(members) = document.as_object_mut() {
             members.entry("$schema").or_insert_with(|| json!(dialect));
         }
         let schema = Schema::of(document, "", &|path| Err(format!("no {path}")));
-        for case in group["tests"].as_array().unwrap() {
-            let title = format!("{title}: {}", case["description"].as_str().unwrap());
-            let want = case["valid"].as_bool().unwrap();
+        for case in group["tests"].as_array().expect("a group has tests") {
+            let title = format!(
+                "{title}: {}",
+                case["description"].as_str().expect("a test has a title")
+            );
+            let want = case["valid"].as_bool().expect("a test has a verdict");
             let got = match &schema {
                 Ok(schema) => fits(schema, &case["data"]),
                 Err(error) if error.message.contains("nothing is fetched") => {

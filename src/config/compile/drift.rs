@@ -50,6 +50,7 @@ fn pattern(value: &DeValue<'_>) -> Parsed<Pattern> {
 mod tests {
     use std::path::Path;
 
+    use super::Pattern;
     use crate::config::{self, FixedEnv};
 
     fn parse(drift: &str) -> Result<config::Config, String> {
@@ -71,12 +72,7 @@ mod tests {
         assert_eq!(drift("drift.mode = \"off\""), None);
         let written =
             drift("drift = { ignore = [\"/a\", \"$.b[*].c\"], range_factor = 100 }").unwrap();
-        let ignored: Vec<_> = written
-            .bounds
-            .ignore
-            .iter()
-            .map(|it| it.written())
-            .collect();
+        let ignored: Vec<_> = written.bounds.ignore.iter().map(Pattern::written).collect();
         assert_eq!(ignored, ["/a", "$.b[*].c"]);
         assert!((written.bounds.range_factor - 100.0).abs() < f64::EPSILON);
     }

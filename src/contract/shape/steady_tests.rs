@@ -63,7 +63,7 @@ fn product(number: u64, chance: &mut SmallRng, answer: u64) -> Value {
         };
     }
     // What only some products have.
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         product["size"] = json!(["s", "m", "l"][(number / 3 % 3) as usize]);
     }
     if number % 10 == 7 {
