@@ -1,8 +1,9 @@
 //! Isolation of upstreams: a vendor that hangs costs the visitors of another vendor's routes nothing.
 //!
-//! One route is flooded while its vendor hangs for 60 s, by visitors with a copy and by visitors without. Another route,
-//! of another vendor, is under load before and meanwhile, turn by turn, so that what else the machine does weighs on both;
-//! medians of several turns are compared. Its 99th percentile may grow by [`FACTOR`], and to [`FLOOR`] whatever it was.
+//! One route is flooded, by visitors with a copy and by visitors without, and after a while its vendor hangs for 60 s.
+//! Another route, of another vendor, is under load before and meanwhile, turn by turn, so that what the flood and all else
+//! cost this machine weighs on both; medians of several turns are compared. Its 99th percentile may grow by [`FACTOR`],
+//! and to [`FLOOR`] whatever it was.
 
 mod support;
 
@@ -11,10 +12,14 @@ use std::{
     time::Duration,
 };
 
-use larder::{clock::Clock, stub::Break};
+use larder::{
+    clock::Clock,
+    stub::{Break, Stub},
+};
 use support::{
     Client, LagMeter, Proxy, Setup,
     traffic::{percent, percentile},
+    until,
 };
 use tokio::{task::JoinSet, time::Instant};
 
@@ -23,6 +28,8 @@ const FACTOR: u32 = 2;
 /// Below this it is noise.
 const FLOOR: Duration = Duration::from_millis(20);
 const TURNS: usize = 3;
+/// Longer than any test, and than the flood is needed.
+const LONG: Duration = Duration::from_secs(60);
 /// Of each half of a turn.
 const LASTING: Duration = Duration::from_millis(1200);
 /// Of both routes.
@@ -55,6 +62,8 @@ const TOML: &str = r#"
 /// So that no two requests for something new ask for the same.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+type Answer = (bool, Duration);
+
 /// Every second request is for something that is stored, the others for something that is not.
 fn path(folder: &str, nth: u64) -> String {
     match nth % 2 {
@@ -63,15 +72,14 @@ fn path(folder: &str, nth: u64) -> String {
     }
 }
 
-/// Asks at a steady rate and does not wait; the answers so far when time is over. What hangs then is let go.
-async fn load(client: &Client, folder: &'static str) -> Vec<(bool, Duration)> {
+/// Asks at a steady rate and waits for no answer: whether each is a good one, and when it came.
+async fn load(client: &Client, folder: &'static str, lasting: Duration) -> JoinSet<Answer> {
     let begun = Instant::now();
     let mut asked = JoinSet::new();
-    let mut answers = Vec::new();
     let mut beat = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
     for nth in 0.. {
         beat.tick().await;
-        if begun.elapsed() >= LASTING {
+        if begun.elapsed() >= lasting {
             break;
         }
         let client = client.clone();
@@ -84,16 +92,14 @@ async fn load(client: &Client, folder: &'static str) -> Vec<(bool, Duration)> {
                 started.elapsed(),
             )
         });
-        while let Some(answer) = asked.try_join_next() {
-            answers.push(answer.expect("no request panics"));
-        }
     }
-    answers
+    asked
 }
 
-/// The load on the healthy route: all of it is answered well. Its 99th percentile.
+/// The load on the healthy route: all of it is answered, and well. Its 99th percentile.
 async fn p99_of_the_other(proxy: &Proxy) -> Duration {
-    let answers = load(&proxy.client, "prices").await;
+    let asked = load(&proxy.client, "prices", LASTING).await;
+    let answers = asked.join_all().await;
     assert!(percent(answers.iter().map(|(good, _)| *good)) >= 100.0);
     percentile(answers.iter().map(|(_, elapsed)| *elapsed), 99)
 }
@@ -103,30 +109,47 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// One turn, over a proxy that has not seen this vendor hang before.
-async fn turn() -> (Duration, Duration) {
-    let hanging = support::vendor(&Clock::System).await;
-    let vendor = support::vendor(&Clock::System).await;
+/// A proxy that has copies of both routes and has not seen this vendor hang before.
+async fn start(hanging: &Stub, vendor: &Stub) -> Proxy {
     let toml = TOML.replace("{hanging}", &hanging.url(""));
-    let proxy = Setup::new(&vendor, &toml).start().await;
+    let proxy = Setup::new(vendor, &toml).start().await;
     for key in 0..WARM {
         for folder in ["prices", "availability"] {
             let reply = proxy.get(&format!("/{folder}/{key}")).await;
             assert_eq!(reply.status, 200, "{reply:?}");
         }
     }
-    let before = p99_of_the_other(&proxy).await;
+    proxy
+}
+
+/// The hanging vendor's route is flooded until what is returned is dropped. What hangs then is let go.
+fn flood(proxy: &Proxy) -> JoinSet<()> {
+    // Connections of its own: what hangs at the client is not what is measured.
+    let client = Client::new(proxy.client.addr());
+    let mut flood = JoinSet::new();
+    flood.spawn(async move {
+        load(&client, "availability", LONG).await;
+    });
+    flood
+}
+
+/// From here on it hangs, and somebody is left hanging.
+async fn hang(hanging: &Stub) {
     let hang: Break = "kind=hang for=60s".parse().expect("a fault");
     hanging.break_with(hang).expect("a fault");
     let asked = hanging.asked_total();
-    let flood = {
-        // Connections of its own: what hangs at the client is not what is measured.
-        let client = Client::new(proxy.client.addr());
-        tokio::spawn(async move { load(&client, "availability").await })
-    };
+    until("somebody is left hanging", || hanging.asked_total() > asked).await;
+}
+
+/// One turn, over a proxy that has not seen this vendor hang before.
+async fn turn() -> (Duration, Duration) {
+    let hanging = support::vendor(&Clock::System).await;
+    let vendor = support::vendor(&Clock::System).await;
+    let proxy = start(&hanging, &vendor).await;
+    let _flood = flood(&proxy);
+    let before = p99_of_the_other(&proxy).await;
+    hang(&hanging).await;
     let during = p99_of_the_other(&proxy).await;
-    flood.await.expect("no flood panics");
-    assert!(hanging.asked_total() > asked, "nobody was left hanging");
     (before, during)
 }
 
