@@ -4,6 +4,9 @@
 //! Another route, of another vendor, is under load before and meanwhile, turn by turn, so that what the flood and all else
 //! cost this machine weighs on both; medians of several turns are compared. Its 99th percentile may grow by [`FACTOR`],
 //! and to [`FLOOR`] whatever it was.
+//!
+//! Such a flood is smaller than the places that the process has by default. So there is a case with few places too, where
+//! nothing but the parts kept for each route (`src/admission/shares.rs`) is left for visitors of the other one.
 
 mod support;
 
@@ -19,9 +22,9 @@ use larder::{
 use support::{
     Client, LagMeter, Proxy, Setup,
     traffic::{percent, percentile},
-    until,
+    until, within,
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Mutex, task::JoinSet, time::Instant};
 
 /// By how much the other route's 99th percentile may move.
 const FACTOR: u32 = 2;
@@ -58,6 +61,14 @@ const TOML: &str = r#"
     upstream = "hanging"
     policy = "expired"
 "#;
+
+/// The keys that bound places, each with far fewer than the flood has requests.
+const FEW_PLACES: [&str; 2] = ["fetches_max", "requests_max"];
+/// Visitors of the other route then, one after the other.
+const ASKED: u64 = 60;
+
+/// Held by each test: what one does would weigh on what another measures.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// So that no two requests for something new ask for the same.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -109,9 +120,9 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// A proxy that has copies of both routes and has not seen this vendor hang before.
-async fn start(hanging: &Stub, vendor: &Stub) -> Proxy {
-    let toml = TOML.replace("{hanging}", &hanging.url(""));
+/// A proxy that has copies of both routes and has not seen this vendor hang before, with this beside in its config.
+async fn start(hanging: &Stub, vendor: &Stub, server: &str) -> Proxy {
+    let toml = server.to_owned() + &TOML.replace("{hanging}", &hanging.url(""));
     let proxy = Setup::new(vendor, &toml).start().await;
     for key in 0..WARM {
         for folder in ["prices", "availability"] {
@@ -145,7 +156,7 @@ async fn hang(hanging: &Stub) {
 async fn turn() -> (Duration, Duration) {
     let hanging = support::vendor(&Clock::System).await;
     let vendor = support::vendor(&Clock::System).await;
-    let proxy = start(&hanging, &vendor).await;
+    let proxy = start(&hanging, &vendor, "").await;
     let _flood = flood(&proxy);
     let before = p99_of_the_other(&proxy).await;
     hang(&hanging).await;
@@ -153,8 +164,20 @@ async fn turn() -> (Duration, Duration) {
     (before, during)
 }
 
+/// How many of the flood there was no place for, of this kind.
+async fn refused(proxy: &Proxy, places: &str) -> f64 {
+    let sample =
+        format!("larder_shed_total{{route=\"/availability/{{hotel}}\",reason=\"{places}\"}}");
+    let metrics = proxy.metrics().await;
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(&sample));
+    let value = value.unwrap_or_else(|| panic!("no {sample} in {metrics}"));
+    value.trim().parse().expect("a sample is a number")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_that_hangs_costs_another_vendors_visitors_nothing() {
+    let _alone = ALONE.lock().await;
     let lag = LagMeter::start();
     let (mut before, mut during) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
@@ -172,4 +195,27 @@ async fn a_vendor_that_hangs_costs_another_vendors_visitors_nothing() {
         during <= bound,
         "{during:?} > {bound:?}; before: {before:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_more_than_there_are_places_leaves_another_vendors_route_its_own() {
+    let _alone = ALONE.lock().await;
+    for places in FEW_PLACES {
+        let hanging = support::vendor(&Clock::System).await;
+        let vendor = support::vendor(&Clock::System).await;
+        let server = format!("[server]\n{places} = 20\n");
+        let proxy = start(&hanging, &vendor, &server).await;
+        let _flood = flood(&proxy);
+        hang(&hanging).await;
+        within(LONG, "the flood takes what it can have", async {
+            while refused(&proxy, places).await == 0.0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        for nth in 0..ASKED {
+            let reply = proxy.get(&path("prices", nth)).await;
+            assert_eq!(reply.status, 200, "{places}: {reply:?}");
+        }
+    }
 }
