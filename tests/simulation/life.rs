@@ -217,7 +217,10 @@ fn flush(sim: &Simulation, app: &App, used: &Path, saved: &Path) {
         panic!("the disk of this machine fails: {error}");
     }
     let drops = app.store().stats().drops;
-    assert_eq!(drops, 0, "the disk of this machine is full");
+    assert_eq!(
+        drops, 0,
+        "the disk of this machine has so little room that the store writes nothing"
+    );
     sim.book().flushed(sim.at());
     copy(used, saved).unwrap_or_else(|error| panic!("{error}"));
 }
