@@ -133,7 +133,7 @@ fn what_is_wrong_with_a_program_is_told_where_it_stands() {
         ),
     ] {
         let complaints = complaints_with(&format!("{ROUTE}{route}"), &files());
-        let first = complaints.first().map(String::as_str).unwrap_or_default();
-        assert!(first.starts_with(want), "{name}:\n{first}\n{want}");
+        let is_told = complaints.iter().any(|it| it.starts_with(want));
+        assert!(is_told, "{name}:\n{complaints:?}\n{want}");
     }
 }

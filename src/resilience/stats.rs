@@ -194,6 +194,7 @@ mod tests {
             Cause::RequestTimeout,
             Cause::RequestTooLarge,
             Cause::GraphqlErrors,
+            Cause::Contract(StatusCode::OK),
             Cause::Internal,
         ];
         let stats = UpstreamStats::default();
@@ -204,6 +205,7 @@ mod tests {
             assert_eq!(count, 1, "{word}");
         }
     }
+
     #[test]
     fn the_last_failure_is_the_upstreams_own_and_dated() {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
