@@ -20,6 +20,9 @@ use crate::{
     config::{self, Config, EndpointConfig, Finding, HostPattern, Policy, RouteConfig, Severity},
 };
 
+/// Below a name.
+const INDENT: &str = "               ";
+
 /// Arguments of `larder check`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -205,14 +208,19 @@ fn write_route(out: &mut String, route: &RouteConfig) {
             route.drill_percent
         );
     }
+    let contract = route.contract.as_ref();
+    let contract = contract.map_or_else(String::new, |contract| {
+        format!("{INDENT}contract {}\n", contract.summary())
+    });
     let _ = write!(
         out,
-        "  {name:<12} {hosts}{path}  [{methods}]  -> {upstream}\n{indent}{promise}\n{indent}nothing stored and the vendor down: {fallback}\n",
+        "  {name:<12} {hosts}{path}  [{methods}]  -> {upstream}\n{indent}{promise}\n{contract}{indent}nothing stored and the vendor down: {fallback}\n",
         name = route.name,
         hosts = hosts.join("|"),
         path = route.path,
         upstream = route.upstream.name,
-        indent = "               ",
+        indent = INDENT,
+        contract = contract,
         promise = promise(&route.policy),
     );
     let sections = sections(&departures_of_route(route));

@@ -36,6 +36,8 @@ pub(super) fn run(args: &ReloadArgs) -> Result<(), CliError> {
     for warning in done["warnings"].as_array().into_iter().flatten() {
         println!("{}", warning.as_str().unwrap_or_default());
     }
-    println!("reloaded: {} routes", done["routes"]);
+    let routes = &done["routes"];
+    let plural = if *routes == 1 { "" } else { "s" };
+    println!("reloaded: {routes} route{plural}");
     Ok(())
 }

@@ -81,4 +81,33 @@ impl Contract {
     pub fn mapping(&self) -> Option<Mapping> {
         (self.mapping != 0).then(|| Mapping::new(self.mapping))
     }
+
+    /// What it asks, in a few words: `enforce: 2 rules, records of /items; mapped by jq`.
+    pub fn summary(&self) -> String {
+        let mut asks = Vec::new();
+        if self.schema.is_some() {
+            asks.push("a schema".to_owned());
+        }
+        match self.terms.rules.len() {
+            0 => {}
+            1 => asks.push("1 rule".to_owned()),
+            rules => asks.push(format!("{rules} rules")),
+        }
+        if let Some(records) = &self.terms.records {
+            asks.push(format!("records of {}", records.field));
+        }
+        match self.terms.figures.len() {
+            0 => {}
+            1 => asks.push("1 figure".to_owned()),
+            figures => asks.push(format!("{figures} figures")),
+        }
+        if asks.is_empty() {
+            asks.push("type, size and form".to_owned());
+        }
+        let mapped = match &self.transform {
+            Some(_) => "; mapped by jq",
+            None => "",
+        };
+        format!("{}: {}{mapped}", self.mode.as_str(), asks.join(", "))
+    }
 }

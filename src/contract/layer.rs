@@ -26,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{HeaderMap, Method, StatusCode, Uri, header, response::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, response::Parts};
 use tokio::{sync::Semaphore, time::Instant};
 use tower::{Layer, Service};
 
@@ -153,6 +153,8 @@ fn only_reads(request: &Request) -> bool {
 struct Asked {
     method: Method,
     uri: Uri,
+    /// What the transaction's line is found by.
+    request_id: Option<HeaderValue>,
     last_good: Option<LastGood>,
 }
 
@@ -162,6 +164,7 @@ impl Asked {
         let asked = Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
+            request_id: request.headers().get("x-request-id").cloned(),
             last_good: request.extensions_mut().remove(),
         };
         // A part cannot be judged. Whoever asked for one gets it of the whole, or the whole (RFC 9110 14.2).
@@ -272,7 +275,10 @@ impl Shared {
             }
             Err(Broken { breach, mapped }) => match self.contract.mode {
                 Mode::Observe => Ok(self.with_mapped(head, body, mapped)),
-                Mode::Enforce => Err(self.failure(&head, breach)),
+                Mode::Enforce => {
+                    log(&breach, asked.request_id.as_ref(), has_last_good);
+                    Err(self.failure(&head, breach))
+                }
             },
         }
     }
@@ -377,6 +383,28 @@ impl Shared {
             failure = failure.excused();
         }
         failure
+    }
+}
+
+/// Says in words why a visitor got an error; where the last good answer stood in, only to those who look closely.
+fn log(breach: &Breach, request_id: Option<&HeaderValue>, has_last_good: bool) {
+    let id = request_id.and_then(|id| id.to_str().ok());
+    let Breach {
+        kind,
+        term,
+        message,
+        ..
+    } = breach;
+    if has_last_good {
+        tracing::debug!(
+            id,
+            "an answer breaks the contract ({kind} {term}): {message}"
+        );
+    } else {
+        tracing::warn!(
+            id,
+            "an answer breaks the contract ({kind} {term}), and nothing is stored in its place: {message}"
+        );
     }
 }
 
