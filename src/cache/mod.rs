@@ -1,6 +1,6 @@
 //! The cache: answers from the store where HTTP and the route's policy allow, and makes an answer of everything else.
 //!
-//! `route -> admission -> [cache -> store] -> coalesce -> contract -> deadline -> ...`
+//! `route -> admission -> [cache -> store] -> coalesce -> deadline -> retry -> breaker -> contract -> ...`
 //!
 //! Above it every service answers; below it every service may fail. This is the one place where a `Failure` becomes an
 //! answer (`answer.rs`). The rules are pure and each in a file of its own (`control`, `freshness`, `plan`, `storable`,

@@ -1,6 +1,6 @@
 //! Resilience: what stands between the cache and an upstream that may be slow, down or rate-limited.
 //!
-//! `cache -> coalesce -> contract -> [deadline -> retry -> hedge -> breaker -> bulkhead -> quota -> attempt] -> balance`
+//! `cache -> coalesce -> [deadline -> retry -> hedge -> breaker] -> contract -> [bulkhead -> quota -> attempt] -> balance`
 //!
 //! Every layer is a `tower` service over [`crate::http::Request`] that answers `Result<Response, Failure>`; none turns a
 //! failure into an answer. What the caller wishes and what the layers learn travels as extensions (`http/fetch.rs`).
