@@ -79,6 +79,7 @@ async fn a_hundred_large_bodies_never_hold_more_than_the_budget_and_all_arrive()
     assert!(most > 0.0, "{looks} looks saw nothing");
     within(Duration::from_secs(20), "all is given back", async {
         while proxy.metric("larder_bodies_bytes").await > 0.0 {
+            // The pace of looking.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -209,6 +209,7 @@ async fn a_flood_of_more_than_there_are_places_leaves_another_vendors_route_its_
         hang(&hanging).await;
         within(LONG, "the flood takes what it can have", async {
             while refused(&proxy, places).await == 0.0 {
+                // The pace of looking.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
