@@ -177,6 +177,7 @@ impl App {
             metrics: metrics.clone(),
             versions: versions.clone(),
             judges: Arc::new(Semaphore::new(config.server.judges_max)),
+            judges_max: config.server.judges_max,
             contracts: contracts.clone(),
             shapes: shapes.clone(),
         };

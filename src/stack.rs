@@ -32,6 +32,8 @@ pub struct Common {
     pub versions: Versions,
     /// Verdicts on large answers at once (`server.judges_max`).
     pub judges: Arc<Semaphore>,
+    /// How many there may be, whatever is taken of them now.
+    pub judges_max: usize,
     /// What is known of answers against their contracts.
     pub contracts: Contracts,
     /// What is known of the shape of answers.
@@ -108,6 +110,7 @@ fn fetch_stack(route: &Arc<RouteConfig>, common: &Common, upstream: &Upstream) -
                 common.contracts.of(&route.name),
                 datasets_of(route, common),
                 &common.judges,
+                common.judges_max,
             ))
             // What the contract lets through is learnt, as it came before it was mapped.
             .layer(EarLayer)

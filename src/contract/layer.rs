@@ -65,13 +65,14 @@ struct Shared {
 }
 
 impl ContractLayer {
-    /// Judges by `contract`, with as many threads at once as `threads` has permits, compares with `datasets` and tells
+    /// Judges by `contract`, with as many threads at once as `threads` has permits, half of `threads_max` for itself, compares with `datasets` and tells
     /// `ledger`; passes everything where there is none.
     pub fn new(
         contract: Option<&Arc<Contract>>,
         ledger: Option<Ledger>,
         datasets: Option<RouteDatasets>,
         threads: &Arc<Semaphore>,
+        threads_max: usize,
     ) -> Self {
         Self(contract.map(|contract| {
             Arc::new(Shared {
@@ -79,7 +80,7 @@ impl ContractLayer {
                 ledger,
                 datasets,
                 threads: Arc::clone(threads),
-                own_threads: Arc::new(Semaphore::new((threads.available_permits() / 2).max(1))),
+                own_threads: Arc::new(Semaphore::new((threads_max / 2).max(1))),
             })
         }))
     }
